@@ -1,0 +1,1 @@
+"""Reads and writes checkpoints: the only package that opens anything."""

@@ -1,0 +1,1 @@
+"""One short file per family: what differs from Llama, as data."""

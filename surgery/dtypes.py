@@ -1,0 +1,15 @@
+"""Element types, named as safetensors names them, and their sizes in bytes."""
+
+from __future__ import annotations
+
+#: bytes per element. Sub-byte types (F4) are absent on purpose: nothing here can address half a byte.
+ITEMSIZE = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2,
+    "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1,
+    "U64": 8, "U32": 4, "U16": 2, "U8": 1,
+    "BOOL": 1, "C64": 8,
+}  # fmt: skip
+
+#: the types that hold a model's weights, with the names that config.json uses.
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
