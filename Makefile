@@ -1,0 +1,62 @@
+# Everything runs in .venv, which the first target that needs it makes. Expected on the machine: make, and Python 3.11 or newer.
+#
+#   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
+#   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
+#   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
+#
+# PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
+#   PIP_EXTRA_INDEX_URL=<PyTorch's CPU index> make test        or        PIP_FIND_LINKS=<folder with the wheel> make test
+# Another interpreter: make PYTHON3=/path/to/python3.12 test.    More for pytest: make test ARGS="tests/test_project.py -x".
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+WORKERS ?= auto
+export OMP_NUM_THREADS ?= 1
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-all lint types bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) --slow $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy --strict convert mappings surgery
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/copy_ratio.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) demo-output build dist *.egg-info
+
+# The interpreter, in a file, so that a machine without a fitting one is told before anything is made.
+$(VENV)/.python:
+	@set -e; \
+	for candidate in $(PYTHON3) python3 python3.13 python3.12 python3.11; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "weightsmith needs Python 3.11 or newer; 'python3' here is $$(python3 --version 2>&1 || true)." >&2; \
+	  echo "Install one (its venv module too), or name it: make PYTHON3=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found has no venv module (Debian and Ubuntu: install the package python3-venv)." >&2; exit 1; \
+	fi; \
+	"$$found" -m venv $(VENV); echo "$$found" > $@
+
+# torch first and by this exact spelling: asked for as a range, pip would take the newest build, with gigabytes of CUDA packages.
+$(INSTALLED): $(VENV)/.python setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint]'
+	@touch $@
