@@ -1,0 +1,24 @@
+"""Yi before it became plain Llama: Llama with `ln1` and `ln2`.
+
+Written from 01-ai/Yi-6B modeling_yi.py:131-146, :211-215, :336-337 (class default of rope_theta 5e6).
+"""
+
+from __future__ import annotations
+
+from convert.verify.decoder import Config, Decoder
+from convert.verify.decoders.llama import Llama
+from convert.verify.weights import Weights
+
+
+class Yi(Llama):
+    family = "yi"
+    input_norm, mlp_norm = "ln1.weight", "ln2.weight"
+    theta = 5000000.0
+
+
+def recognise(config: Config) -> bool:
+    return config.get("model_type") == "Yi"
+
+
+def decoder(weights: Weights, config: Config, variant: str | None = None) -> Decoder:
+    return Yi(weights, config)

@@ -1,0 +1,150 @@
+"""Tensors of a checkpoint in compute dtype, a row block at a time: never a whole large matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from convert.checkpoint.stored import Checkpoint, Stored
+from surgery.errors import ConversionError, show
+
+#: `read(stored, start, stop)` returns the bytes of rows start..stop of a tensor, row-major, in its stored type.
+Read = Callable[[Stored, int, int], bytes]
+
+_TORCH = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+_SCALE = "_scale_inv"  # DeepSeek: X.weight and X.weight_scale_inv, multiplied despite the name
+_BLOCK_BYTES = 32 << 20
+
+
+class Weights:
+    """The tensors of one checkpoint, by the names in its own files.
+
+    Memory is bounded by `block_bytes` (of one block in compute dtype) and what the caller keeps. `rounded`, if given,
+    is the type through which block-scaled FP8 products pass, as the vendors' own dequantisation to bf16 does.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Stored],
+        read: Read,
+        *,
+        compute: torch.dtype = torch.float32,
+        device: str = "cpu",
+        block_bytes: int = _BLOCK_BYTES,
+        fp8_block: tuple[int, int] = (128, 128),
+        rounded: torch.dtype | None = None,
+    ) -> None:
+        self._tensors, self._read = tensors, read
+        self.compute, self.device = compute, device
+        self._block_bytes, self._fp8_block, self._rounded = block_bytes, fp8_block, rounded
+        self.used: set[str] = set()
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._tensors)
+
+    def has(self, name: str) -> bool:
+        return name in self._tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._stored(name).shape
+
+    def vector(self, name: str) -> Tensor:
+        """A whole small tensor (norm weights, biases)."""
+        stored = self._stored(name)
+        return self._values(stored, 0, stored.shape[0]) if stored.shape else self._values(stored, 0, 1)
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows start..stop, along the first axis; block-scaled FP8 comes multiplied out."""
+        stored = self._stored(name)
+        values = self._values(stored, start, stop)
+        if not self.has(name + _SCALE):
+            return values
+        high, wide = self._fp8_block
+        scale = self._values(self._stored(name + _SCALE), start // high, math.ceil(stop / high))
+        by_row = scale.repeat_interleave(high, 0)[start % high : start % high + stop - start]
+        values = values * by_row.repeat_interleave(wide, 1)[:, : values.shape[1]]
+        return values.to(self._rounded).to(self.compute) if self._rounded else values
+
+    def embed(self, ids: Tensor, name: str) -> Tensor:
+        """The rows that `ids` name; only those are read."""
+        wanted, where = torch.unique(ids, return_inverse=True)
+        table = torch.cat([self.rows(name, row, row + 1) for row in wanted.tolist()])
+        return table[where.to(self.device)]
+
+    def linear(self, x: Tensor, name: str, bias: str | None = None, rows: tuple[int, int] | None = None) -> Tensor:
+        """``x @ W[rows].T (+ bias[rows])`` for a matrix stored [out, in]."""
+        start, stop = rows or (0, self.shape(name)[0])
+        out = x.new_empty((*x.shape[:-1], stop - start))
+        for low, high in self._blocks(self._stored(name), start, stop):
+            out[..., low - start : high - start] = x @ self.rows(name, low, high).T
+        return out if bias is None else out + self._values(self._stored(bias), start, stop)
+
+    def linear_from(self, x: Tensor, name: str, bias: str | None = None, at: int | None = None) -> Tensor:
+        """``x @ W (+ bias)`` for a matrix stored [in, out], or for matrix number `at` of a stack of them."""
+        stored = self._stored(name)
+        first = 0
+        if at is not None:
+            count, height, width = stored.shape
+            stack = _contiguous(stored)
+            stored, first = replace(stack, shape=(count * height, width), strides=(width, 1)), at * height
+        out = x.new_zeros((*x.shape[:-1], stored.shape[1]))
+        for low, high in self._blocks(stored, first, first + x.shape[-1]):
+            out += x[..., low - first : high - first] @ self._values(stored, low, high)
+        return out if bias is None else out + self.vector(bias)
+
+    def _stored(self, name: str) -> Stored:
+        self.used.add(name)
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise ConversionError(
+                f"The architecture that config.json declares computes with the tensor {show(name)}, and the "
+                "checkpoint has no such tensor; a loader would fill it with random numbers."
+            ) from None
+
+    def _values(self, stored: Stored, start: int, stop: int) -> Tensor:
+        if stored.dtype not in _TORCH:
+            raise ConversionError(f"The tensor {show(stored.name)} has type {stored.dtype}, which no model computes with.")
+        raw = torch.frombuffer(bytearray(self._read(stored, start, stop)), dtype=torch.uint8)
+        values = raw.view(_TORCH[stored.dtype]).reshape(-1 if not stored.shape else stop - start, *stored.shape[1:])
+        return values.to(self.compute).to(self.device)
+
+    def _blocks(self, stored: Stored, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Row blocks within the bound, on a grid that block-scaled tensors share."""
+        row = math.prod(stored.shape[1:]) * self.compute.itemsize
+        step = max(1, self._block_bytes // max(row, 1))
+        for low in range(start, stop, step):
+            yield low, min(low + step, stop)
+
+
+def open_weights(
+    checkpoint: Checkpoint, *, compute: torch.dtype = torch.float32, device: str = "cpu", block_bytes: int = _BLOCK_BYTES
+) -> Weights:
+    """The tensors of an opened checkpoint; its files stay open until the process ends."""
+    from convert.checkpoint import open_sources, read_rows
+
+    sources = open_sources(checkpoint)
+    block = (checkpoint.config.get("quantization_config") or {}).get("weight_block_size") or (128, 128)
+    return Weights(
+        checkpoint.tensors,
+        lambda stored, start, stop: read_rows(sources, stored, start, stop),
+        compute=compute,
+        device=device,
+        block_bytes=block_bytes,
+        fp8_block=(int(block[0]), int(block[1])),
+    )
+
+
+def _contiguous(stored: Stored) -> Stored:
+    expected = tuple(math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape)))
+    if stored.strides != expected:
+        raise ConversionError(f"The stack {show(stored.name)} is stored with strides {stored.strides}, not row by row.")
+    return stored
