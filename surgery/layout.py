@@ -19,8 +19,6 @@ from functools import lru_cache
 from math import prod
 
 Sizes = Mapping[str, int]
-Factor = "str | Sum"
-Term = "tuple[Factor, ...]"
 
 _TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[()+]|1)")
 
@@ -44,16 +42,6 @@ class Layout:
     def atoms(self) -> frozenset[str]:
         """Every axis name that occurs."""
         return frozenset(itertools.chain.from_iterable(_atoms(axis) for axis in self.axes))
-
-    def without(self, names: frozenset[str]) -> Layout:
-        """The layout with some axes gone: a bias's layout is its weight's without the input axes.
-
-        >>> parse("((kv group head) + (kv head)) hidden").without(frozenset({"hidden"})) == parse(
-        ...     "((kv group head) + (kv head))")
-        True
-        """
-        kept = (_drop(axis, names) for axis in self.axes)
-        return Layout(tuple(axis for axis in kept if axis))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +151,6 @@ def _atoms(term: Sequence[str | Sum]) -> Iterator[str]:
         else:
             for part in factor.parts:
                 yield from _atoms(part)
-
-
-def _drop(term: Sequence[str | Sum], names: frozenset[str]) -> tuple[str | Sum, ...]:
-    kept = (f if isinstance(f, str) else Sum(tuple(_drop(part, names) for part in f.parts)) for f in term)
-    return tuple(f for f in kept if f not in names)
 
 
 def _spread(term: Sequence[str | Sum], unit: int, sizes: Sizes) -> Iterator[tuple[int, tuple[tuple[str, int], ...]]]:

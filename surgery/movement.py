@@ -23,7 +23,7 @@ Span = tuple[int, int]  # start, length
 class Piece:
     """A rectangle of a role's index space: ``start`` and ``size`` per axis, and where its first element lies in a source."""
 
-    source: str
+    source: str | None  # None: zeros
     offset: int
     start: tuple[int, ...]
     size: tuple[int, ...]

@@ -1,0 +1,141 @@
+"""The vocabulary of the tables: what a family's file may say, and nothing that runs.
+
+A family is how to recognise it, how its config.json maps to the hub's facts, and one row per kind of tensor. Tables hold
+literals and the named conversions of ``mappings.via`` only, so that both directions, the expected names and shapes, the
+coverage proof and the documentation are all computed from the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mappings.via import SAME, Via
+
+
+@dataclass(frozen=True)
+class Recognise:
+    """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have."""
+
+    model_type: str = ""
+    architectures: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unlike: Mapping[str, Any] = field(default_factory=dict)
+
+    def matches(self, config: Mapping[str, Any]) -> bool:
+        named = config.get("architectures") or ()
+        return (
+            (not self.model_type or config.get("model_type") == self.model_type)
+            and (not self.architectures or any(name in self.architectures for name in named))
+            and all(config.get(key) is not None for key in self.present)
+            and all(config.get(key) is None for key in self.absent)
+            and all(config.get(key) == value for key, value in self.values.items())
+            and all(config.get(key) != value for key, value in self.unlike.items())
+        )
+
+
+@dataclass(frozen=True)
+class Of:
+    """A default: the value of another fact, divided by ``over`` when given."""
+
+    fact: str
+    over: str = ""
+
+
+REQUIRED = Of("")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Config keys and the facts they state; several of either are separated by blanks, nested keys by dots."""
+
+    fact: str
+    key: str
+    default: Any = REQUIRED  # when the keys are absent or null; a tuple where there are several facts
+    via: Via = SAME
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        return tuple(self.fact.split())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.key.split())
+
+    def defaults(self) -> tuple[tuple[str, Any], ...]:
+        """Each fact with its default."""
+        each = self.default if isinstance(self.default, tuple) else (self.default,) * len(self.facts)
+        return tuple(zip(self.facts, each, strict=True))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A fact that the family's code hard-wires; ``why`` says where that was read."""
+
+    fact: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a family's file calls a tensor, which roles it stores, and how.
+
+    ``when`` is a fact that must hold (``!tied`` negates); ``bias`` the fact under which the tensor has a bias beside it,
+    whose row is derived: ``.weight`` becomes ``.bias`` and the layout loses the axes that are multiplied over.
+    """
+
+    name: str
+    roles: str
+    layout: str
+    when: str = ""
+    bias: str = ""
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Tensors that are knowingly not taken: a template, or a prefix ending in ``*``, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family, or one variant of it where its releases differ."""
+
+    name: str
+    title: str
+    recognise: Recognise
+    settings: tuple[Setting | Fixed, ...]
+    rows: tuple[Row, ...]
+    architecture: str
+    model_type: str
+    variant: str = ""
+    leave: tuple[Leave, ...] = ()
+    harmless: tuple[str, ...] = ()  # keys that change no logits
+    constants: Mapping[str, Any] = field(default_factory=dict)  # written to config.json as they are
+    notes: tuple[str, ...] = ()  # what a user should know and no table can say
+    source: str = ""  # where the architecture was read
+
+    @property
+    def label(self) -> str:
+        """The name with the variant, as messages say it."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    def derive(self, **changes: Any) -> Family:
+        """This family plus differences: settings and rows replace those that state the same facts or roles."""
+        settings = {s.fact: s for s in self.settings}
+        for new in changes.pop("settings", ()):
+            for fact in new.fact.split():
+                settings = {k: s for k, s in settings.items() if fact not in k.split()}
+            settings[new.fact] = new
+        rows = {r.roles: r for r in self.rows}
+        for row in changes.pop("rows", ()):
+            for role in row.roles.split():
+                rows = {k: r for k, r in rows.items() if role not in k.split()}
+            rows[row.roles] = row
+        return replace(self, settings=tuple(settings.values()), rows=tuple(rows.values()), **changes)

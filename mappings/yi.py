@@ -1,0 +1,31 @@
+"""Yi as first published (YiForCausalLM): Llama with two norms renamed. Later releases say LlamaForCausalLM and are Llama.
+
+Read in 01-ai/Yi-6B modeling_yi.py: ln1 and ln2 (336-337), grouped keys repeated as Llama does (241-247), rope_theta from the
+config with a class default of 5,000,000 (211-215).
+"""
+
+from mappings.family import Fixed, Of, Recognise, Row, Setting
+from mappings.llama import LLAMA, L, R
+from mappings.via import OLD_ROPE
+
+YI = LLAMA.derive(
+    name="yi",
+    title="Yi",
+    recognise=Recognise(model_type="Yi", architectures=("YiForCausalLM",)),
+    architecture="YiForCausalLM",
+    model_type="Yi",
+    source="01-ai/Yi-6B modeling_yi.py",
+    settings=(
+        Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(5000000.0, None), via=OLD_ROPE),
+        Setting("norm.eps", "rms_norm_eps", default=1e-5),
+        Fixed("head", Of("hidden", over="heads"), "head_dim is hidden_size / num_attention_heads"),
+        Fixed("bias.qkv", False, "no linear has a bias"),
+        Fixed("bias.mlp", False, "no linear has a bias"),
+    ),
+    rows=(
+        Row(L + "ln1.weight", R + "attention_norm", "hidden"),
+        Row(L + "ln2.weight", R + "mlp_norm", "hidden"),
+    ),
+)
+
+FAMILIES = (YI,)

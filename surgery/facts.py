@@ -1,0 +1,94 @@
+"""Facts: everything about a model that is not a weight, under the hub's names.
+
+*Sizes* are counts of things. *Traits* are ways of computing; each has a neutral value, which is what Llama does, and a
+target that does not mention a trait can express only that. *Passive* facts change no logits and are carried where they fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["size", "trait", "passive"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact's name, kind, neutral value and meaning."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    neutral: Any = None
+
+
+FACTS: dict[str, Fact] = {
+    fact.name: fact
+    for fact in (
+        Fact("layer", "size", "decoder layers"),
+        Fact("hidden", "size", "width of the residual stream"),
+        Fact("vocab", "size", "rows of the embeddings"),
+        Fact("ffn", "size", "width of the MLP"),
+        Fact("heads", "size", "query heads"),
+        Fact("kv", "size", "key-value heads"),
+        Fact("head", "size", "width of a head"),
+        Fact("norm.eps", "trait", "added to the mean square inside each norm", 1e-6),
+        Fact("norm.kind", "trait", "how the residual stream is normalised", "rms"),
+        Fact("norm.offset", "trait", "added to each stored norm weight", 0.0),
+        Fact("activation", "trait", "the function inside the MLP", "silu"),
+        Fact("positions", "trait", "how a token knows where it is", "rope"),
+        Fact("rope.theta", "trait", "base of the rotary frequencies", 10000.0),
+        Fact("rope.scaling", "trait", "change of the rotary frequencies, as transformers names it", None),
+        Fact("rope.share", "trait", "share of each head that is rotated", 1.0),
+        Fact("bias.qkv", "trait", "biases on queries, keys and values", False),
+        Fact("bias.o", "trait", "bias on the attention output", False),
+        Fact("bias.mlp", "trait", "biases in the MLP", False),
+        Fact("tied", "trait", "the output projection is the embedding", False),
+        Fact("head.unit_rows", "trait", "rows of the output projection are normalised at run time", False),
+        Fact("window", "trait", "how far back attention looks, in tokens", None),
+        Fact("context", "passive", "longest sequence, in tokens"),
+        Fact("token.bos", "passive", "id that begins a text"),
+        Fact("token.eos", "passive", "id or ids that end a text"),
+        Fact("token.pad", "passive", "id that fills a batch"),
+        Fact("init.range", "passive", "standard deviation of fresh weights", 0.02),
+        Fact("attention.dropout", "passive", "dropout in training", 0.0),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Facts(Mapping[str, Any]):
+    """Known facts with where each came from; a missing one has its neutral value."""
+
+    values_: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values_[name] if name in self.values_ else FACTS[name].neutral
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FACTS)
+
+    def __len__(self) -> int:
+        return len(FACTS)
+
+    def knows(self, name: str) -> bool:
+        return self.values_.get(name) is not None
+
+    def with_(self, changes: Mapping[str, Any], origin: str) -> Facts:
+        """The same facts but for ``changes``, which remember their ``origin``."""
+        if unknown := [name for name in changes if name not in FACTS]:
+            raise KeyError(f"no such fact: {unknown}")
+        return Facts({**self.values_, **changes}, {**self.origins, **dict.fromkeys(changes, origin)})
+
+    def sizes(self) -> dict[str, int]:
+        """The lengths of all axes that the facts determine."""
+        known = {name: self[name] for name, fact in FACTS.items() if fact.kind == "size" and self.knows(name)}
+        sizes: dict[str, int] = {**known, "two": 2}
+        if {"heads", "kv"} <= known.keys() and known["kv"]:
+            sizes["group"] = known["heads"] // known["kv"]
+        if "head" in known:
+            rotated = round(known["head"] * self["rope.share"])
+            sizes |= {"pair": rotated // 2, "half": (known["head"] - rotated) // 2}
+        return sizes

@@ -1,0 +1,52 @@
+"""A model in the hub's words: facts, and an expression for every role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from surgery.facts import Facts
+from surgery.roles import role
+from surgery.values import Expr
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is computed (``facts``) from what (``tensors``: role name, indices filled in -> expression)."""
+
+    facts: Facts
+    tensors: Mapping[str, Expr]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return self.facts.sizes()
+
+    def having(self, origin: str, **facts: Any) -> Model:
+        """The model with some facts changed; dots in names are written as double underscores."""
+        return replace(self, facts=self.facts.with_({k.replace("__", "."): v for k, v in facts.items()}, origin))
+
+    def using(self, tensors: Mapping[str, Expr | None]) -> Model:
+        """The model with some tensors replaced; None removes one."""
+        merged = {**self.tensors, **tensors}
+        return replace(self, tensors={name: expr for name, expr in merged.items() if expr is not None})
+
+    def mapped(self, template: str, change: Callable[[Expr], Expr]) -> Model:
+        """The model with ``change`` applied to a role in every layer where it is present."""
+        names = [template.format(layer=layer) for layer in range(self.sizes["layer"])] if "{" in template else [template]
+        return self.using({name: change(self.tensors[name]) for name in names if name in self.tensors})
+
+    def shape(self, template: str) -> tuple[int, ...]:
+        """The shape that a role has in this model."""
+        sizes = self.sizes
+        return tuple(sizes[axis] for axis in role(template).axes)
+
+    @property
+    def parameters(self) -> int:
+        total = 0
+        for expr in self.tensors.values():
+            count = 1
+            for n in expr.shape:
+                count *= n
+            total += count
+        return total

@@ -1,0 +1,264 @@
+"""Expressions: what a role is made of, from bytes that were only moved to values that are computed.
+
+``Moved`` is the leaf. Every other node is a *value*: it names its inputs, says which region of each input a region of its
+output needs (its access), and computes that region. An evaluator needs nothing else to stream any expression in row
+blocks under a memory bound. Arithmetic is done in float32 (float64 for F64 sources) and rounded once, by the writer.
+
+Each value states its exactness and its inverse, or why it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from surgery.movement import Piece, Span
+
+if TYPE_CHECKING:
+    import torch
+
+Region = tuple[Span, ...]
+
+
+class Exactness(IntEnum):
+    """The contract of a step; a plan's is the weakest of its steps."""
+
+    BYTE = 0  # every output byte is a copy of an input byte, or a written zero or one
+    ALGEBRAIC = 1  # the same real function; each value rounded once
+    APPROXIMATE = 2  # only when asked for by name
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class NoInverse(ValueError):
+    """The value loses information; the message says which."""
+
+
+#: (from, to) pairs of element types where every value survives.
+WIDENING = frozenset(
+    {("F16", "F32"), ("BF16", "F32"), ("F16", "F64"), ("BF16", "F64"), ("F32", "F64"), ("F8_E4M3", "F16")}
+    | {("F8_E4M3", "BF16"), ("F8_E4M3", "F32"), ("F8_E5M2", "F16"), ("F8_E5M2", "BF16"), ("F8_E5M2", "F32")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """A tensor over named axes."""
+
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def whole(self) -> Region:
+        return tuple((0, n) for n in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved(Expr):
+    """Every element is an element of a source, or zero (a piece whose source is None)."""
+
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Expr):
+    """A computed tensor. ``inputs`` are read in the regions that ``needs`` names, in the same order."""
+
+    inputs: tuple[Expr, ...] = ()
+
+    exactness: ClassVar[Exactness] = Exactness.ALGEBRAIC
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        """Elementwise unless a subclass says otherwise."""
+        return (region,) * len(self.inputs)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError(type(self).__name__)
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse(f"{type(self).__name__} has no inverse")
+
+    def describe(self) -> str:
+        """The operation in a few words, for plans and lineage."""
+        return type(self).__name__.lower()
+
+
+def zeros(axes: tuple[str, ...], shape: tuple[int, ...], dtype: str) -> Moved:
+    """A tensor of zeros: moved from nowhere, so of class ``byte``."""
+    return Moved(axes, shape, dtype, (Piece(None, 0, (0,) * len(shape), shape, (0,) * len(shape)),))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled(Value):
+    """Every element times ``factor``."""
+
+    factor: float = 1.0
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        return arrays[0] * self.factor
+
+    def undo(self, expr: Expr) -> Expr:
+        return scaled(expr, 1.0 / self.factor)
+
+    def describe(self) -> str:
+        return f"times {self.factor:.9g}"
+
+
+def scaled(expr: Expr, factor: float) -> Expr:
+    """``expr`` times ``factor``; by one it is the very expression, so its bytes stay its bytes.
+
+    >>> x = Moved(("n",), (3,), "F32", ())
+    >>> scaled(x, 1.0) is x
+    True
+    >>> scaled(scaled(x, 4.0), 0.25) is x
+    True
+    """
+    if isinstance(expr, Scaled):
+        factor, expr = factor * expr.factor, expr.inputs[0]
+    return expr if factor == 1.0 else Scaled(expr.axes, expr.shape, expr.dtype, (expr,), factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted(Value):
+    """Every element plus ``amount``: Gemma stores its norm weights minus one."""
+
+    amount: float = 0.0
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        return arrays[0] + self.amount
+
+    def undo(self, expr: Expr) -> Expr:
+        return shifted(expr, -self.amount)
+
+    def describe(self) -> str:
+        return f"plus {self.amount:.9g}"
+
+
+def shifted(expr: Expr, amount: float) -> Expr:
+    """``expr`` plus ``amount``; opposite shifts cancel."""
+    if isinstance(expr, Shifted):
+        amount, expr = amount + expr.amount, expr.inputs[0]
+    return expr if amount == 0.0 else Shifted(expr.axes, expr.shape, expr.dtype, (expr,), amount)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows(Value):
+    """Every row divided by its L2 norm along one axis (at least 1e-12): Baichuan 2's NormHead.
+
+    torch.nn.functional.normalize with its defaults, in float32 whatever is stored: in bf16 arithmetic 19 % of the
+    elements round differently.
+    """
+
+    along: str = "hidden"
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        at = self.axes.index(self.along)
+        return ((*region[:at], (0, self.shape[at]), *region[at + 1 :]),)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        at = self.axes.index(self.along)
+        norms = torch.linalg.vector_norm(arrays[0], dim=at, keepdim=True).clamp_min(1e-12)
+        start, length = region[at]
+        return arrays[0].narrow(at, start, length) / norms
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("the norms of the rows are not stored once the rows are of unit length")
+
+    def describe(self) -> str:
+        return "rows divided by their L2 norm"
+
+
+def unit_rows(expr: Expr, along: str) -> Expr:
+    return UnitRows(expr.axes, expr.shape, expr.dtype, (expr,), along)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Value):
+    """The same values as another element type; the writer rounds, so there is nothing to compute."""
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        return arrays[0]
+
+    def undo(self, expr: Expr) -> Expr:
+        if (self.inputs[0].dtype, self.dtype) not in WIDENING:
+            raise NoInverse(f"{self.inputs[0].dtype} to {self.dtype} loses digits")
+        return cast(expr, self.inputs[0].dtype)
+
+    def describe(self) -> str:
+        return f"{self.inputs[0].dtype} to {self.dtype}"
+
+
+def cast(expr: Expr, dtype: str) -> Expr:
+    """``expr`` stored as ``dtype``."""
+    if expr.dtype == dtype:
+        return expr
+    if isinstance(expr, Cast) and expr.inputs[0].dtype == dtype and (dtype, expr.dtype) in WIDENING:
+        return expr.inputs[0]
+    return Cast(expr.axes, expr.shape, dtype, (expr,))
+
+
+def exactness(expr: Expr) -> Exactness:
+    """The weakest step anywhere in an expression."""
+    if isinstance(expr, Cast):
+        kept = (expr.inputs[0].dtype, expr.dtype) in WIDENING
+        own = Exactness.BYTE if kept else Exactness.APPROXIMATE
+        # Values that were computed are rounded once anyway: a cast on top of them only says to what.
+        if not kept and isinstance(expr.inputs[0], Value) and expr.dtype == "F32":
+            own = Exactness.ALGEBRAIC
+        return max(own, exactness(expr.inputs[0]))
+    if isinstance(expr, Value):
+        return max([type(expr).exactness, *(exactness(e) for e in expr.inputs)])
+    return Exactness.BYTE
+
+
+def operations(expr: Expr) -> tuple[str, ...]:
+    """What is done to the bytes, innermost first."""
+    if not isinstance(expr, Value):
+        return ()
+    inner: tuple[str, ...] = ()
+    for source in expr.inputs:
+        inner += operations(source)
+    return (*inner, expr.describe())
+
+
+def sources(expr: Expr) -> frozenset[str]:
+    """The names of every source tensor that an expression reads."""
+    if isinstance(expr, Moved):
+        return frozenset(p.source for p in expr.pieces if p.source is not None)
+    found: frozenset[str] = frozenset()
+    for source in expr.inputs if isinstance(expr, Value) else ():
+        found |= sources(source)
+    return found
+
+
+def regrouped(expr: Expr, axes: tuple[str, ...], shape: tuple[int, ...], origin: Sequence[tuple[int, ...]]) -> Moved:
+    """A moved tensor whose leading axis is re-indexed: output index ``i`` shows input index ``origin[i]``.
+
+    ``axes``/``shape`` are the result's; ``origin`` has one tuple of leading input indices per leading output index. Used
+    to repeat key-value heads and to regroup queries, where a copy per head is all that happens.
+    """
+    if not isinstance(expr, Moved):
+        raise NoInverse("heads of a computed tensor cannot be regrouped; regroup first, compute afterwards")
+    pieces = []
+    for index, lead in enumerate(origin):
+        rest = expr.shape[len(lead) :]
+        region = (*((i, 1) for i in lead), *((0, n) for n in rest))
+        for piece in expr.pieces:
+            if (part := piece.within(region)) is not None:
+                keep = len(lead)
+                pieces.append(
+                    Piece(
+                        part.source,
+                        part.offset,
+                        (index, *(0,) * (len(shape) - 1 - len(rest)), *part.start[keep:]),
+                        (1,) * (len(shape) - len(rest)) + part.size[keep:],
+                        (0,) * (len(shape) - len(rest)) + part.stride[keep:],
+                    )
+                )
+    return Moved(axes, shape, expr.dtype, tuple(pieces))
