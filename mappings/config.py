@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mappings.family import REQUIRED, Family, Fixed, Of, Setting
 from mappings.via import Inexpressible, Unreadable
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
+from surgery.legalise import Refusal
 
 #: keys of the loading libraries that change no logits of any causal model, whatever their value
 GENERIC = frozenset(
@@ -30,16 +30,6 @@ GENERIC = frozenset(
     attention_probs_dropout_prob attention_dropout ep_size initializer_range
     """.split()
 )
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One thing that a target cannot express: the fact, its value in words, and where it comes from."""
-
-    fact: str
-    value: str
-    origin: str
-    reason: str = ""
 
 
 def recognise(families: Iterable[Family], config: Mapping[str, Any]) -> tuple[Family, ...]:

@@ -9,10 +9,10 @@ Each value states its exactness and its inverse, or why it has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from surgery.movement import Piece, Span
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 Region = tuple[Span, ...]
+T = TypeVar("T")
 
 
 class Exactness(IntEnum):
@@ -237,28 +238,31 @@ def sources(expr: Expr) -> frozenset[str]:
     return found
 
 
-def regrouped(expr: Expr, axes: tuple[str, ...], shape: tuple[int, ...], origin: Sequence[tuple[int, ...]]) -> Moved:
-    """A moved tensor whose leading axis is re-indexed: output index ``i`` shows input index ``origin[i]``.
+def reindexed(
+    expr: Expr,
+    axes: tuple[str, ...],
+    sizes: tuple[int, ...],
+    origin: Iterable[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> Moved:
+    """A moved tensor whose ``axes`` get new ``sizes``: each (new index, old index) of ``origin`` is one copy.
 
-    ``axes``/``shape`` are the result's; ``origin`` has one tuple of leading input indices per leading output index. Used
-    to repeat key-value heads and to regroup queries, where a copy per head is all that happens.
+    Repeats key-value heads and regroups queries, where whole heads move and nothing else happens.
     """
     if not isinstance(expr, Moved):
-        raise NoInverse("heads of a computed tensor cannot be regrouped; regroup first, compute afterwards")
+        raise TypeError("only moved tensors can be re-indexed: do it before anything is computed")
+    at = [expr.axes.index(axis) for axis in axes]
+    shape = _replaced(expr.shape, at, sizes)
     pieces = []
-    for index, lead in enumerate(origin):
-        rest = expr.shape[len(lead) :]
-        region = (*((i, 1) for i in lead), *((0, n) for n in rest))
+    for new, old in origin:
+        region = _replaced(expr.whole, at, tuple((i, 1) for i in old))
         for piece in expr.pieces:
             if (part := piece.within(region)) is not None:
-                keep = len(lead)
-                pieces.append(
-                    Piece(
-                        part.source,
-                        part.offset,
-                        (index, *(0,) * (len(shape) - 1 - len(rest)), *part.start[keep:]),
-                        (1,) * (len(shape) - len(rest)) + part.size[keep:],
-                        (0,) * (len(shape) - len(rest)) + part.stride[keep:],
-                    )
-                )
-    return Moved(axes, shape, expr.dtype, tuple(pieces))
+                pieces.append(replace(part, start=_replaced(part.start, at, new)))
+    return Moved(expr.axes, shape, expr.dtype, tuple(pieces))
+
+
+def _replaced(items: tuple[T, ...], at: Sequence[int], new: Sequence[T]) -> tuple[T, ...]:
+    changed = list(items)
+    for position, item in zip(at, new, strict=True):
+        changed[position] = item
+    return tuple(changed)

@@ -1,0 +1,75 @@
+"""Making a model what a target can express: mend what has a mend, refuse the rest, everything at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from surgery.errors import ConversionError
+from surgery.facts import Facts
+from surgery.model import Model
+from surgery.passes import PASSES, Pass
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that a target cannot express: the fact, its value in words, where it was read, and the target's reason."""
+
+    fact: str
+    value: str
+    origin: str
+    reason: str = ""
+
+
+Refuses = Callable[[Facts], tuple[Refusal, ...]]
+
+
+def legalise(
+    model: Model, refuses: Refuses, *, mends: Iterable[str] = (), passes: tuple[Pass, ...] = PASSES
+) -> tuple[Model, tuple[Pass, ...]]:
+    """The model as the target can express it, and the passes that were needed; ``Unexpressible`` names what remains.
+
+    ``mends`` are the names of passes that run only when asked for.
+    """
+    asked = frozenset(mends)
+    applied: list[Pass] = []
+    for candidate in passes:
+        refused = frozenset(r.fact for r in refuses(model.facts)) & frozenset(candidate.mends)
+        if not refused or (candidate.asked and candidate.name not in asked):
+            continue
+        mended = candidate.apply(model, refused)
+        if not refused & {r.fact for r in refuses(mended.facts)}:
+            model = mended
+            applied.append(candidate)
+    if remaining := refuses(model.facts):
+        raise Unexpressible(remaining, _offers(remaining, passes))
+    return model, tuple(applied)
+
+
+class Unexpressible(ConversionError):
+    """The target cannot compute what the source does; every reason is listed."""
+
+    def __init__(self, refusals: tuple[Refusal, ...], offers: tuple[Pass, ...], source: str = "source", target: str = "target"):
+        self.refusals, self.offers, self.source, self.target = refusals, offers, source, target
+        super().__init__(self._text())
+
+    def between(self, source: str, target: str) -> Unexpressible:
+        """The same refusal, naming both sides."""
+        return Unexpressible(self.refusals, self.offers, source, target)
+
+    def _text(self) -> str:
+        count = len(self.refusals)
+        head = f"{self.source} -> {self.target}: {self.target} cannot express {count} thing{'s' * (count > 1)} this checkpoint does"
+        width = max(len(r.fact) for r in self.refusals)
+        lines = [
+            f"  {r.fact:<{width}}  {r.value}" + (f"   ({r.origin})" if r.origin else "") + (f"; {r.reason}" if r.reason else "")
+            for r in self.refusals
+        ]
+        offers = [f"`--mend {p.name}` would help: {p.says}; {p.costs}." for p in self.offers]
+        last = f"Nothing was written. `convert explain {self.source.split('-')[0]} {self.target.split('-')[0]}` lists what can be converted, and how exactly."
+        return "\n".join([head, *lines, *offers, last])
+
+
+def _offers(refused: tuple[Refusal, ...], passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
+    facts = {r.fact for r in refused}
+    return tuple(p for p in passes if p.asked and facts & set(p.mends))

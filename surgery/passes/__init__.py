@@ -1,0 +1,16 @@
+"""Function-preserving passes: each mends what some targets cannot express. One module per pass.
+
+The tuple is the order. A pass never reintroduces what an earlier one removed (a test checks the declarations).
+"""
+
+from __future__ import annotations
+
+from surgery.passes.norm_head import BAKE_NORM_HEAD
+from surgery.passes.pass_ import Pass
+from surgery.passes.repeat_kv import REPEAT_KV
+from surgery.passes.untie import UNTIE
+from surgery.passes.zero_biases import ZERO_BIASES
+
+PASSES: tuple[Pass, ...] = (REPEAT_KV, UNTIE, BAKE_NORM_HEAD, ZERO_BIASES)
+
+__all__ = ["PASSES", "Pass"]

@@ -1,0 +1,23 @@
+"""What a pass is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surgery.model import Model
+from surgery.values import Exactness
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pure function from model to model that keeps what the model computes."""
+
+    name: str
+    mends: tuple[str, ...]  # the facts that it can change to what a target expresses
+    says: str  # what it does, for plans
+    exactness: Exactness
+    apply: Callable[[Model, frozenset[str]], Model]  # the model, and which of ``mends`` the target refuses
+    introduces: tuple[str, ...] = ()  # facts that it moves away from neutral
+    asked: bool = False  # only when named: it costs the user something
+    costs: str = ""  # what it costs, where asked
