@@ -49,8 +49,10 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Te
 def split(x: Tensor, heads: int, dim: int) -> Tensor:
     """[batch, position, heads * dim] to heads; refuses any other width."""
     if x.shape[-1] != heads * dim:
-        raise ConversionError(f"A projection yields {x.shape[-1]} values where config.json asks for {heads} heads of {dim}.")
-    return x.unflatten(-1, (heads, dim)).transpose(1, 2)
+        raise ConversionError(
+            f"A projection yields {x.shape[-1]} values where config.json asks for {heads} heads of {dim}."
+        )
+    return x.reshape(*x.shape[:-1], heads, dim).transpose(1, 2)
 
 
 def merge(x: Tensor) -> Tensor:

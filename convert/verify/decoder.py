@@ -20,7 +20,7 @@ class Decoder(ABC):
     """One checkpoint as a function from token ids to logits, split where two checkpoints may be compared.
 
     Every sub-block maps the residual stream [batch, position, hidden] to the residual stream. `ids` is handed to each,
-    for the few architectures whose mask depends on tokens. Only the norm, the mask and the rope table live between calls.
+    for the few architectures whose mask depends on tokens. Nothing is kept between calls.
     """
 
     family: ClassVar[str]
@@ -74,7 +74,7 @@ def required(config: Config, *keys: str) -> Any:
     for key in keys:
         if config.get(key) is not None:
             return config[key]
-    raise ConversionError(f"config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}, without which nothing can be computed.")
+    raise ConversionError(f"config.json has no {' or '.join(keys)}, without which nothing can be computed.")
 
 
 def architectures(config: Config) -> tuple[str, ...]:

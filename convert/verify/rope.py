@@ -80,7 +80,9 @@ def table(keys: Mapping[str, Any], dim: int, *, length: int, longest: int, parti
     share = float(keys.get("partial_rotary_factor", 1.0))
     if not partial and kind != "proportional":
         if kind != "default" and share != 1.0:
-            raise ConversionError(f"rope_type {kind} with partial_rotary_factor {share} has no meaning in this architecture.")
+            raise ConversionError(
+                f"rope_type {kind} with partial_rotary_factor {share} means nothing in this architecture."
+            )
         share = 1.0
     rotated = dim if kind == "proportional" else int(dim * share)
     return _KINDS[kind](keys, rotated, length, longest)
@@ -133,8 +135,9 @@ def _yarn(keys: Mapping[str, Any], dim: int, length: int, longest: int) -> Rope:
     attention = keys.get("attention_factor")
     if attention is None:
         weight, weight_all = keys.get("mscale"), keys.get("mscale_all_dim")
-        both = bool(weight and weight_all)
-        attention = yarn_scale(factor, weight) / yarn_scale(factor, weight_all) if both else yarn_scale(factor)
+        attention = yarn_scale(factor)
+        if weight and weight_all:
+            attention = yarn_scale(factor, weight) / yarn_scale(factor, weight_all)
     return Rope(_plain(theta, dim) * (slowed / factor + (1 - slowed)), attention)
 
 

@@ -50,6 +50,11 @@ class Weights:
     def names(self) -> frozenset[str]:
         return frozenset(self._tensors)
 
+    @property
+    def dtypes(self) -> frozenset[str]:
+        """The stored types, as safetensors names them."""
+        return frozenset(stored.dtype for stored in self._tensors.values())
+
     def has(self, name: str) -> bool:
         return name in self._tensors
 
@@ -112,7 +117,7 @@ class Weights:
 
     def _values(self, stored: Stored, start: int, stop: int) -> Tensor:
         if stored.dtype not in _TORCH:
-            raise ConversionError(f"The tensor {show(stored.name)} has type {stored.dtype}, which no model computes with.")
+            raise ConversionError(f"The tensor {show(stored.name)} has type {stored.dtype}, no type of a weight.")
         raw = torch.frombuffer(bytearray(self._read(stored, start, stop)), dtype=torch.uint8)
         values = raw.view(_TORCH[stored.dtype]).reshape(-1 if not stored.shape else stop - start, *stored.shape[1:])
         return values.to(self.compute).to(self.device)
@@ -126,7 +131,11 @@ class Weights:
 
 
 def open_weights(
-    checkpoint: Checkpoint, *, compute: torch.dtype = torch.float32, device: str = "cpu", block_bytes: int = _BLOCK_BYTES
+    checkpoint: Checkpoint,
+    *,
+    compute: torch.dtype = torch.float32,
+    device: str = "cpu",
+    block_bytes: int = _BLOCK_BYTES,
 ) -> Weights:
     """The tensors of an opened checkpoint; its files stay open until the process ends."""
     from convert.checkpoint import open_sources, read_rows

@@ -21,9 +21,11 @@ def decoder_for(config: Config, weights: Weights, variant: str | None = None) ->
     """
     fitting = [module for module in _modules() if module.recognise(config)]
     if len(fitting) != 1:
-        named = f"model_type {show(config.get('model_type'))}, architectures {show(config.get('architectures'))}"
-        found = f"fits several ({', '.join(m.__name__.rpartition('.')[2] for m in fitting)})" if fitting else "fits none"
-        raise ConversionError(f"No single reference decoder can verify this checkpoint: its config.json ({named}) {found}.")
+        names = ", ".join(module.__name__.rpartition(".")[2] for module in fitting)
+        raise ConversionError(
+            f"No single reference decoder can verify this checkpoint: its config.json (model_type "
+            f"{show(config.get('model_type'))}, architectures {show(config.get('architectures'))}) fits {names or 'none'}."
+        )
     made: Decoder = fitting[0].decoder(weights, config, variant)
     return made
 

@@ -48,7 +48,7 @@ class Baichuan(Llama):
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.weights.linear(h, f"{self.at(layer)}self_attn.W_pack.weight")
-        q, k, v = (split(part, self.heads, self.dim) for part in packed.split(self.hidden, -1))
+        q, k, v = (split(part, self.heads, self.dim) for part in packed.chunk(3, -1))
         return q, k, v
 
     def mix(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class InternLM2(Llama):
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.project(h, f"{self.at(layer)}attention.wqkv", self.qkv_bias)
-        by_group = packed.unflatten(-1, (self.kv, self.heads // self.kv + 2, self.dim)).transpose(1, 2)
+        by_group = packed.reshape(*h.shape[:-1], self.kv, self.heads // self.kv + 2, self.dim).transpose(1, 2)
         q = by_group[..., :-2, :].transpose(2, 3).flatten(1, 2)
         return q, by_group[..., -2, :], by_group[..., -1, :]
 
