@@ -17,7 +17,7 @@ COPIES = Path(__file__).resolve().parent / "golden"
 
 @dataclass(frozen=True)
 class Golden:
-    """One case. `logits` holds `input_ids` [2, T], `logits` [2, T, V] and `hidden_states` [L + 1, 2, T, H] (float32)."""
+    """One case; the file `logits` holds `input_ids` [2, T], `logits` [2, T, V], `hidden_states` [L + 1, 2, T, H]."""
 
     name: str
     folder: Path
@@ -41,7 +41,10 @@ class Golden:
 
 
 def goldens(*prefixes: str) -> tuple[Golden, ...]:
-    """Every case whose name starts with one of `prefixes` (with none: every case), by name; no prefix may match nothing."""
+    """Every case whose name starts with one of `prefixes` (with none: every case), by name.
+
+    A prefix that matches nothing is an error where all the cases are, and says nothing where only the copies are.
+    """
     everything = SHARED / "golden"
     root = everything if everything.is_dir() else COPIES
     cases = tuple(

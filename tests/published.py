@@ -1,7 +1,7 @@
-"""Published config.json of Llama-like models, keys and values as their owners released them: what the config gate must accept.
+"""Published config.json of Llama-like models, keys and values as released: what the config gate must not refuse.
 
-One JSON file per model in tests/configs: `source` (where the text was read), `family` (the table that should recognise it,
-by its plain name), `config`, and sometimes `note` (what the place it was read from is known to have changed).
+One JSON file per model in tests/configs: `source` (where the text was read), `family` (the plain name of the table
+that should recognise it), `config`, and sometimes `note` (what the place it was read from is known to have changed).
 """
 
 import json
