@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,34 @@ class Stored:
     def nbytes(self) -> int:
         return self.numel * ITEMSIZE[self.dtype]
 
+    @property
+    def contiguous(self) -> bool:
+        """Whether the elements lie row-major without gaps, so that the tensor is one range of bytes."""
+        if 0 in self.shape:
+            return True
+        wanted = row_major(self.shape)
+        return all(
+            size == 1 or stride == want for size, stride, want in zip(self.shape, self.strides, wanted, strict=True)
+        )
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor stored in C order without gaps.
+
+    >>> row_major((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was opened and found regular; its identity shows later whether it is still the same."""
+    """A file that was found regular; its identity shows later whether it is still the same."""
 
     name: str  # relative to the checkpoint, one path component
     path: Path  # with links resolved
@@ -47,8 +71,21 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What the header of one weight file says."""
+
+    tensors: Mapping[str, Stored]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint directory, read from headers only. Lazy: no tensor bytes are in memory."""
+    """A checkpoint directory, read from headers only. Lazy: no tensor bytes are in memory.
+
+    In a directory of Meta's ``consolidated.NN.pth`` every file holds a slice of the same tensors. There, and only
+    there, names in ``tensors`` are ``"<file number>/<name in the file>"``, such as ``0/layers.0.attention.wq.weight``.
+    """
 
     path: Path
     config: Mapping[str, Any]
@@ -56,3 +93,6 @@ class Checkpoint:
     files: Mapping[str, SourceFile]  # the weight files that hold the tensors
     documents: Mapping[str, SourceFile]  # tokenizer, generation config, licence, README: everything else worth carrying
     warnings: tuple[str, ...] = ()
+    config_name: str = "config.json"  # where config was read: config.json, params.json or the .pt file itself
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # safetensors __metadata__, first file first
+    repository: str | None = None  # "org/name@commit" when the directory is a snapshot of the Hub cache

@@ -1,0 +1,161 @@
+"""Strict, bounded JSON: what every parser reads the same way, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import Any, NoReturn
+
+from convert.checkpoint.files import Folder, opened
+from convert.checkpoint.names import printed
+from convert.checkpoint.stored import SourceFile
+from surgery.errors import ConversionError, show
+
+MIB = 1 << 20
+CONFIG_LIMIT = 16 * MIB
+INDEX_LIMIT = 64 * MIB
+TOKENIZER_LIMIT = 256 * MIB
+DEEPEST = 64
+_MOST_DIGITS = 20
+
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_NOT_A_BRACKET = re.compile(r"[^][{}]+")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+class NotStrict(ValueError):
+    """The text is not the JSON that we accept; the message says why."""
+
+
+def parse_json(data: bytes) -> Any:
+    """The value, or NotStrict: UTF-8 without BOM, no duplicate key, no NaN or overflow, nesting and digits bounded."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotStrict(f"it is not UTF-8 (byte {error.start})") from None
+    if text.startswith("\ufeff"):
+        raise NotStrict("it begins with a byte order mark")
+    if _depth(text) > DEEPEST:
+        raise NotStrict(f"it nests deeper than {DEEPEST} levels")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise NotStrict(f"it is not JSON ({error.msg} at character {error.pos})") from None
+    except _TooLong as error:
+        (digits,) = error.args
+        key = re.search(rf'"([^"\\]{{1,80}})"\s*:\s*{digits[:_MOST_DIGITS]}', text)
+        raise NotStrict(f"{show(key[1]) if key else 'a value'} is an integer of {len(digits)} digits") from None
+    if _SURROGATE.search(text):  # rare, so the cost of a second copy is paid only here
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise NotStrict("a string holds half of a surrogate pair") from None
+    return value
+
+
+class _TooLong(Exception):
+    """An integer of too many digits, which are the argument."""
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest outside strings. Counted before parsing, because the parser recurses."""
+    outside = "".join(_ESCAPE.sub("", text).split('"')[::2])
+    return max(accumulate(map(_STEP.__getitem__, _NOT_A_BRACKET.sub("", outside))), default=0)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NotStrict(f"duplicate key {show(twice)}")
+    return value
+
+
+def _integer(text: str) -> int | float:
+    if len(text) > _MOST_DIGITS:
+        raise _TooLong(text)
+    return -0.0 if text == "-0" else int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise NotStrict(f"the number {show(text)} is too large")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise NotStrict(f"{text} is not JSON")
+
+
+def read_bytes(file: SourceFile, limit: int = TOKENIZER_LIMIT) -> bytes:
+    """The whole of a small file, or a refusal before reading when it is larger than ``limit``."""
+    if file.size > limit:
+        raise ConversionError(
+            f"{printed(file.name)} has {file.size:,} bytes; files of this kind are refused above {limit:,}. "
+            f"It is damaged or hostile; download it again."
+        )
+    with opened(file) as content:
+        return content.read(0, file.size)
+
+
+def read_json(file: SourceFile, limit: int = CONFIG_LIMIT) -> dict[str, Any]:
+    """The JSON object in a file, held to the rules of `parse_json`."""
+    try:
+        value = parse_json(read_bytes(file, limit))
+    except NotStrict as error:
+        raise ConversionError(
+            f"{printed(file.name)} cannot be used: {error}. Parsers disagree about such files or fail on them; "
+            f"correct it or download it again."
+        ) from None
+    if type(value) is not dict:
+        raise ConversionError(f"{printed(file.name)} holds a JSON {_kind(value)} where an object is needed.")
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+# Everything worth carrying besides weights and config. An allow list: code, scripts and hidden files never match.
+_CARRIED = re.compile(
+    r"generation_config\.json"
+    r"|tokenizer(_config)?\.json|special_tokens_map\.json|added_tokens\.json|tekken\.json"
+    r"|vocab\.(json|txt)|merges\.txt|[\w.\-]+\.(model|tiktoken|vocab)"
+    r"|chat_template[\w.\-]*\.(jinja|json)"
+    r"|(pre)?processor_config\.json|video_preprocessor_config\.json"
+    r"|(?i:[^/]*(licen[cs]e|notice|use_policy|copying)[^/]*?(\.(md|txt|pdf|rst|html))?|readme\.(md|txt))",
+    re.ASCII,
+)
+_NEVER_CARRIED = (".py", ".pyc", ".so", ".sh", ".bin", ".pt", ".pth", ".pkl", ".safetensors", ".incomplete", ".part")
+
+
+def is_document(name: str) -> bool:
+    """Whether a file of this name is carried along, if it is in the directory."""
+    forbidden = name.startswith(".") or name.lower().endswith(_NEVER_CARRIED) or not name.isprintable()
+    return not forbidden and _CARRIED.fullmatch(name) is not None
+
+
+def find_documents(folder: Folder) -> dict[str, SourceFile]:
+    """The tokenizer, generation config, licence, notices and README of a checkpoint, by name. Nothing is read."""
+    found = {}
+    for name in sorted(filter(is_document, folder.names)):
+        file = folder.find(name)
+        if file.size > TOKENIZER_LIMIT:
+            raise ConversionError(
+                f"{printed(name)} has {file.size:,} bytes; documents are refused above {TOKENIZER_LIMIT:,}. "
+                f"Move it out of the checkpoint if the model does not need it."
+            )
+        found[name] = file
+    return found
