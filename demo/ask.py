@@ -16,9 +16,9 @@ def ask(directory: Path, question: str = QUESTION, *, new_tokens: int = 40) -> s
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     prompt = question
@@ -27,7 +27,7 @@ def ask(directory: Path, question: str = QUESTION, *, new_tokens: int = 40) -> s
         prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None)
     with torch.inference_mode():
-        output = model.generate(
+        output = model.generate(  # type: ignore[misc]
             inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             max_new_tokens=new_tokens,

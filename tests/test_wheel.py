@@ -23,14 +23,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the sources, so that no build folder is left beside them; without a network."""
-    source = tmp_path_factory.mktemp("source")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the wheel is made of, so that building leaves nothing behind in the repository."""
+    folder = tmp_path_factory.mktemp("source")
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
         if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, source)
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     _run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source], cwd=source)
     (built,) = folder.glob("*.whl")
@@ -55,13 +61,13 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "bin"
 
 
-def test_the_wheel_holds_every_module_and_every_data_file(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_and_every_data_file(source: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
-        str(path.relative_to(ROOT))
+        str(path.relative_to(source))
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+        for path in (source / package).rglob("*")
         if path.suffix in {".py", *DATA} or path.name == "py.typed"
     }
     assert held == expected
@@ -69,7 +75,7 @@ def test_the_wheel_holds_every_module_and_every_data_file(wheel: Path) -> None:
 
 
 def test_the_installed_package_is_the_wheel_and_not_these_sources(environment: Path, tmp_path: Path) -> None:
-    program = (
+    program = "import convert, mappings, surgery; [print(each.__file__) for each in (convert, mappings, surgery)]"
         "import convert, mappings, surgery; print(convert.__file__, mappings.__file__, surgery.__file__, sep='\\n')"
     )
     for file in _run([environment / "python", "-c", program], cwd=tmp_path).split():
