@@ -24,9 +24,7 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 )
 _ZIP = re.compile(rb"PK\x03\x04")
 _PICKLE = re.compile(rb"\x80[\x00-\x05][\x8a}(c\x95\x8c\])\x28]")
-_RENAMED = (
-    "(a torch .bin file renamed?), which is never read as such because of its content; name it .bin if you trust it"
-)
+_RENAMED = "(a torch .bin file renamed?), never read as such because of its content; name it .bin if that is right"
 
 
 def disguise_of_safetensors(head: bytes) -> str | None:
@@ -42,10 +40,10 @@ def disguise_of_safetensors(head: bytes) -> str | None:
 
 def disguise_of_torch(head: bytes) -> str | None:
     """What a file that should be written by torch.save is instead; None if it may be one."""
-    if _ZIP.match(head) or head[:1] == b"\x80":
-        return None
     if _LENGTH_THEN_BRACE.match(head):
         return "a safetensors file under another name; rename it to .safetensors"
+    if _ZIP.match(head) or head[:1] == b"\x80":
+        return None
     if head[257:262] == b"ustar":
         return "in the tar format of torch before 0.1.10 (2017), which torch refuses too; re-save it as safetensors"
     return _beginning(head) or "neither the zip nor the legacy format of torch.save (a damaged or different format)"

@@ -94,9 +94,7 @@ def choose(folder: Folder, layouts: tuple[Layout, ...] = MODELS) -> Choice | Non
         notes.append(f"{layout.index} does not mention {names}: leftover files, unused.")
     for _, others in present[1:]:
         ignored = listed(printed(name) for name in others)
-        notes.append(
-            f"{ignored} are ignored because {layout.suffix} files lie beside them ({printed(choice.names[0])})."
-        )
+        notes.append(f"{ignored} ignored; the {layout.suffix} files beside are used ({printed(choice.names[0])}).")
     return Choice(choice.names, choice.index, choice.weight_map, choice.total_size, tuple(notes))
 
 

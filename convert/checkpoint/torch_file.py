@@ -128,9 +128,7 @@ def _unwrapped(value: object) -> tuple[dict[object, object], list[str]]:
     path: list[str] = []
     while True:
         if type(value) is not dict or not value:
-            raise Refused(
-                "the pickle holds no state dict (a dict that maps names to tensors), so there are no weights in it."
-            )
+            raise Refused("the pickle holds no state dict (a dict of names and tensors), so no weights.")
         wrapped = [key for key in WRAPPERS if _is_nest(value.get(key))]
         if not wrapped or len(path) == len(WRAPPERS):
             return value, path
