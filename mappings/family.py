@@ -7,9 +7,9 @@ coverage proof and the documentation are all computed from the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mappings.via import SAME, Via
 
@@ -128,14 +128,20 @@ class Family:
 
     def derive(self, **changes: Any) -> Family:
         """This family plus differences: settings and rows replace those that state the same facts or roles."""
-        settings = {s.fact: s for s in self.settings}
-        for new in changes.pop("settings", ()):
-            for fact in new.fact.split():
-                settings = {k: s for k, s in settings.items() if fact not in k.split()}
-            settings[new.fact] = new
-        rows = {r.roles: r for r in self.rows}
-        for row in changes.pop("rows", ()):
-            for role in row.roles.split():
-                rows = {k: r for k, r in rows.items() if role not in k.split()}
-            rows[row.roles] = row
-        return replace(self, settings=tuple(settings.values()), rows=tuple(rows.values()), **changes)
+        settings = _merged(self.settings, changes.pop("settings", ()), lambda s: s.fact.split())
+        rows = _merged(self.rows, changes.pop("rows", ()), lambda r: r.roles.split())
+        return replace(self, settings=settings, rows=rows, **changes)
+
+
+T = TypeVar("T")
+
+
+def _merged(old: tuple[T, ...], new: tuple[T, ...], states: Callable[[T], list[str]]) -> tuple[T, ...]:
+    """``old`` with each of ``new`` in the place of the first item that states any of the same; unmatched ones last."""
+    merged = list(old)
+    for item in new:
+        same = [i for i, other in enumerate(merged) if set(states(other)) & set(states(item))]
+        at = same[0] if same else len(merged)
+        merged.insert(at, item)
+        merged = [other for other in merged if other is item or not set(states(other)) & set(states(item))]
+    return tuple(merged)

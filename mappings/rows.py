@@ -67,7 +67,16 @@ def rows_of(family: Family, facts: Facts) -> Iterator[Row]:
                 yield _bias(row)
 
 
-def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Model:
+@dataclass(frozen=True)
+class Decoded:
+    """A file's tensors as a model, and what of the file the model does not hold."""
+
+    model: Model
+    left: Mapping[str, str]  # tensors that are knowingly not taken, and why
+    twin: tuple[str, str] | None  # a stored output projection and the embeddings that it must equal, when tied
+
+
+def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decoded:
     """The model that a file's tensors are, or one refusal that names everything that does not fit."""
     facts = _with_tie(family, facts, headers)
     rows = tuple(rows_of(family, facts))
@@ -88,10 +97,12 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Model
         strided = leaves(slot.layout, sizes, found.strides) if _is_strided(found) else slot.leaves
         for role_name, template, leaf in zip(roles, slot.roles, strided, strict=True):
             tensors[role_name] = _moved(found, template, leaf)
-    left = _knowingly_left(family)
-    unexpected = [name for name in headers if name not in used and not left(name)]
-    _report(family, facts, missing, wrong, unexpected)
-    return Model(facts, tensors)
+    why = _knowingly_left(family)
+    left = {name: reason for name in headers if name not in used and (reason := why(name))}
+    twin = _twin(family, facts, headers)
+    extra = [name for name in headers if name not in used and name not in left and name not in (twin or ())]
+    _report(family, facts, missing, wrong, extra)
+    return Decoded(Model(facts, tensors), left, twin)
 
 
 def encode(family: Family, model: Model) -> Iterator[Target]:
@@ -115,9 +126,9 @@ def encode(family: Family, model: Model) -> Iterator[Target]:
 
 
 def slots(rows: Sequence[Row], sizes: Sizes) -> Iterator[tuple[Slot, str, tuple[str, ...]]]:
-    """Every tensor name of a file with its slot and role names; rows without an index first, then layer by layer."""
+    """Every tensor name of a file with its slot and role names; neighbouring rows of one index go layer by layer."""
     placed = [_slot(row, sizes) for row in rows]
-    for indices, group in itertools.groupby(sorted(placed, key=lambda s: bool(fields(s.name))), lambda s: fields(s.name)):
+    for indices, group in itertools.groupby(placed, lambda s: fields(s.name)):
         kept = tuple(group)
         for at in itertools.product(*(range(sizes[index]) for index in indices)):
             env = dict(zip(indices, at, strict=True))
@@ -241,10 +252,24 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _knowingly_left(family: Family) -> Callable[[str], bool]:
-    prefixes = tuple(item.name[:-1] for item in family.leave if item.name.endswith("*"))
-    patterns = [_pattern(item.name) for item in family.leave if not item.name.endswith("*")]
-    return lambda name: (bool(prefixes) and name.startswith(prefixes)) or any(p.fullmatch(name) for p in patterns)
+def _knowingly_left(family: Family) -> Callable[[str], str]:
+    """Why a tensor of this name is not taken; empty when nothing says so."""
+    prefixes = [(item.name[:-1], item.why) for item in family.leave if item.name.endswith("*")]
+    patterns = [(_pattern(item.name), item.why) for item in family.leave if not item.name.endswith("*")]
+
+    def why(name: str) -> str:
+        reasons = [reason for prefix, reason in prefixes if name.startswith(prefix)]
+        reasons += [reason for pattern, reason in patterns if pattern.fullmatch(name)]
+        return reasons[0] if reasons else ""
+
+    return why
+
+
+def _twin(family: Family, facts: Facts, headers: Mapping[str, Header]) -> tuple[str, str] | None:
+    """(output projection, embeddings) when a tied checkpoint stores both."""
+    names = {row.roles: row.name for row in family.rows}
+    head, embed = names.get("head", ""), names.get("embed", "")
+    return (head, embed) if facts["tied"] and head in headers and embed in headers else None
 
 
 def _holds(when: str, facts: Facts) -> bool:

@@ -29,7 +29,7 @@ class Decoder(ABC):
     hidden: int
     vocab: int
 
-    def __init__(self, weights: Weights, config: Config) -> None:
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         self.weights, self.config = weights, config
 
     @abstractmethod

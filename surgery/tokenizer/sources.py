@@ -111,15 +111,15 @@ Source = SentencePieceModel | TiktokenRanks | BpeFiles | TokenizerJson
 
 
 def read(files: Mapping[str, bytes]) -> Source:
-    """The vocabulary among a checkpoint's tokenizer files; a `tokenizer.json` only where there is nothing older."""
+    """The vocabulary among a checkpoint's tokenizer files: the vendor's own `tokenizer.json` first, as AutoTokenizer does."""
+    if "tokenizer.json" in files:
+        return read_tokenizer_json("tokenizer.json", files["tokenizer.json"])
     for name in (*SENTENCEPIECE_NAMES, *sorted(name for name in files if name.endswith(".tiktoken"))):
         if name in files:
             return _read_model(name, files[name])
     for names in BPE_NAMES:
         if all(name in files for name in names):
             return read_bpe(names, files[names[0]], files[names[1]])
-    if "tokenizer.json" in files:
-        return read_tokenizer_json("tokenizer.json", files["tokenizer.json"])
     raise ConversionError(
         f"no tokenizer vocabulary among the files {listed(sorted(show(name) for name in files)) or '(none)'}: expected "
         "tokenizer.model, *.tiktoken, vocab.json with merges.txt, or tokenizer.json; copy it from the model's repository"

@@ -1,6 +1,6 @@
 """One reference decoder per family; the registry is the folder's listing.
 
-A module offers `recognise(config) -> bool`, which looks at config.json alone, and `decoder(weights, config, variant)`.
+A module offers `recognise(config) -> bool`, which looks at config.json alone, and `decoder`, its class.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def decoder_for(config: Config, weights: Weights, variant: str | None = None) ->
     if len(fitting) != 1:
         names = ", ".join(module.__name__.rpartition(".")[2] for module in fitting)
         raise ConversionError(
-            f"No single reference decoder can verify this checkpoint: its config.json (model_type "
-            f"{show(config.get('model_type'))}, architectures {show(config.get('architectures'))}) fits {names or 'none'}."
+            f"No single reference decoder can verify this checkpoint: its config (model_type "
+            f"{show(config.get('model_type'))}, architectures {show(config.get('architectures'))}) "
+            f"fits {names or 'none'}."
         )
     made: Decoder = fitting[0].decoder(weights, config, variant)
     return made

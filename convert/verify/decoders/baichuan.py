@@ -15,8 +15,8 @@ from torch import Tensor
 
 from convert.verify import rope
 from convert.verify.blocks import alibi_slopes, attend, split
-from convert.verify.decoder import Config, Decoder, architectures
-from convert.verify.decoders.llama import Llama
+from convert.verify.decoder import Config, architectures
+from convert.verify.trunk import Trunk
 from convert.verify.weights import Weights
 from surgery.errors import ConversionError, show
 
@@ -36,12 +36,15 @@ VARIANTS = {
 _BY_VOCABULARY = {64000: "13b", 125696: "2-13b"}
 
 
-class Baichuan(Llama):
+class Baichuan(Trunk):
     family = "baichuan"
 
-    def __init__(self, weights: Weights, config: Config, variant: Variant) -> None:
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
-        self.variant = variant
+        name = variant or _told_by(config)
+        if name not in VARIANTS:
+            raise ConversionError(f"The Baichuan variant {show(name)} is none of {', '.join(VARIANTS)}.")
+        self.variant = VARIANTS[name]
 
     def rope(self, length: int) -> rope.Rope:
         return rope.plain(10000.0, self.dim)
@@ -68,13 +71,6 @@ def recognise(config: Config) -> bool:
     return config.get("model_type") == "baichuan"
 
 
-def decoder(weights: Weights, config: Config, variant: str | None = None) -> Decoder:
-    name = variant or _told_by(config)
-    if name not in VARIANTS:
-        raise ConversionError(f"The Baichuan variant {show(name)} is none of {', '.join(VARIANTS)}.")
-    return Baichuan(weights, config, VARIANTS[name])
-
-
 def _told_by(config: Config) -> str:
     if "BaiChuanForCausalLM" in architectures(config):
         return "7b"
@@ -87,3 +83,6 @@ def _told_by(config: Config) -> str:
             f"vocab_size is {show(config.get('vocab_size'))}, neither 64000 nor 125696. Name the variant: 13b or 2-13b."
         )
     return told
+
+
+decoder = Baichuan

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from convert.verify.decoder import Config, Decoder
-from convert.verify.decoders.llama import Llama
+from convert.verify.decoder import Config
+from convert.verify.trunk import Trunk
 from convert.verify.weights import Weights
 
 
-class InternLM2(Llama):
+class InternLM2(Trunk):
     family = "internlm2"
     embedding, output = "model.tok_embeddings.weight", "output.weight"
     input_norm, mlp_norm = "attention_norm.weight", "ffn_norm.weight"
 
-    def __init__(self, weights: Weights, config: Config) -> None:
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
         self.qkv_bias = self.o_bias = bool(config.get("bias", True))
 
@@ -40,5 +40,4 @@ def recognise(config: Config) -> bool:
     return config.get("model_type") == "internlm2"
 
 
-def decoder(weights: Weights, config: Config, variant: str | None = None) -> Decoder:
-    return InternLM2(weights, config)
+decoder = InternLM2

@@ -5,12 +5,11 @@ Written from 01-ai/Yi-6B modeling_yi.py:131-146, :211-215, :336-337 (class defau
 
 from __future__ import annotations
 
-from convert.verify.decoder import Config, Decoder
-from convert.verify.decoders.llama import Llama
-from convert.verify.weights import Weights
+from convert.verify.decoder import Config
+from convert.verify.trunk import Trunk
 
 
-class Yi(Llama):
+class Yi(Trunk):
     family = "yi"
     input_norm, mlp_norm = "ln1.weight", "ln2.weight"
     theta = 5000000.0
@@ -20,5 +19,4 @@ def recognise(config: Config) -> bool:
     return config.get("model_type") == "Yi"
 
 
-def decoder(weights: Weights, config: Config, variant: str | None = None) -> Decoder:
-    return Yi(weights, config)
+decoder = Yi

@@ -1,0 +1,112 @@
+"""Values to bytes: computed tensors, streamed in row blocks. The only part of the writer that needs torch.
+
+The grid of blocks is a function of the tensor's shape alone, so the bytes do not depend on memory limits or workers.
+Arithmetic is float32 (float64 where a source is F64) and every element is rounded once, into the output's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from operator import sub
+
+import torch
+
+from convert.stream import Scratch, Source, gather
+from surgery.dtypes import ITEMSIZE
+from surgery.layout import Leaf, row_major
+from surgery.movement import place, spans
+from surgery.values import Expr, Moved, Region, Value
+
+BLOCK = 1 << 20  # elements of the output per block: 4 MB of float32 stay in cache
+
+TORCH = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
+
+@dataclass
+class Rounding:
+    """What storing the computed values cost: relative to the largest element of each block, and counts."""
+
+    worst: float = 0.0
+    total: float = 0.0
+    elements: int = 0
+    overflowed: int = 0
+
+    def add(self, exact: torch.Tensor, stored: torch.Tensor) -> None:
+        if exact.dtype == stored.dtype or exact.numel() == 0:
+            return
+        back = stored.to(exact.dtype)
+        self.overflowed += int((~back.isfinite() & exact.isfinite()).sum())
+        relative = ((back - exact).abs() / exact.abs().clamp_min(torch.finfo(torch.float32).tiny)).nan_to_num(posinf=0.0)
+        self.worst = max(self.worst, float(relative.max()))
+        self.total += float(relative.sum(dtype=torch.float64))
+        self.elements += exact.numel()
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.elements if self.elements else 0.0
+
+
+def stream_values(
+    parts: Sequence[tuple[Expr, Leaf]],
+    shape: tuple[int, ...],
+    dtype: str,
+    source: Source,
+    scratch: Scratch,
+    rounding: Rounding,
+) -> Iterator[memoryview]:
+    """The bytes of a computed tensor, block by block of its rows; each buffer is valid until the next is asked for."""
+    row = prod(shape[1:])
+    rows = max(1, BLOCK // max(row, 1))
+    for first in range(0, shape[0], rows) if shape else (0,):
+        count = min(rows, shape[0] - first) if shape else 1
+        low, high = first * row, (first + count) * row
+        out = torch.zeros(high - low, dtype=TORCH[dtype])
+        for expr, leaf in parts:
+            _fill(out, low, high, expr, leaf, source, scratch, rounding)
+        yield memoryview(out.view(torch.uint8).numpy()) if out.numel() else memoryview(b"")
+
+
+def _fill(
+    out: torch.Tensor, low: int, high: int, expr: Expr, leaf: Leaf, source: Source, scratch: Scratch, rounding: Rounding
+) -> None:
+    """Put what ``expr`` has of the target addresses [low, high) into ``out``."""
+    order = sorted(range(len(leaf.axes)), key=lambda i: -leaf.strides[i])
+    to_role = [[leaf.axes[i] for i in order].index(axis) for axis in expr.axes]
+    dims = tuple((leaf.sizes[i], leaf.strides[i]) for i in order)
+    for firsts, counts in spans(leaf.offset, dims, low, high):
+        region = tuple((firsts[i], counts[i]) for i in to_role)
+        values = evaluate(expr, region, source, scratch)
+        at = leaf.offset + sum(f * s for f, (_, s) in zip(firsts, dims, strict=True)) - low
+        strides = [dims[i][1] for i in to_role]
+        place_ = out.as_strided([n for _, n in region], strides, at)
+        place_.copy_(values)
+        rounding.add(values, place_)
+
+
+def evaluate(expr: Expr, region: Region, source: Source, scratch: Scratch) -> torch.Tensor:
+    """The values of ``expr`` in ``region``, in the axes' order, in compute precision."""
+    if isinstance(expr, Moved):
+        return _read(expr, region, source, scratch)
+    assert isinstance(expr, Value)
+    arrays = [evaluate(e, r, source, scratch) for e, r in zip(expr.inputs, expr.needs(region), strict=True)]
+    return expr.compute(region, *arrays)
+
+
+def _read(expr: Moved, region: Region, source: Source, scratch: Scratch) -> torch.Tensor:
+    shape = tuple(n for _, n in region)
+    itemsize = ITEMSIZE[expr.dtype]
+    buffer = bytearray(prod(shape) * itemsize)
+    leaf = Leaf(0, expr.axes, shape, row_major(shape))
+    found = [part for piece in expr.pieces if (part := piece.within(region)) is not None]
+    origin = tuple(first for first, _ in region)
+    local = [replace(p, start=tuple(map(sub, p.start, origin))) for p in found]
+    for whole in place(local, expr.axes, leaf):
+        gather(whole, 0, itemsize, source, memoryview(buffer), scratch)
+    stored = torch.frombuffer(buffer, dtype=TORCH[expr.dtype]) if buffer else torch.empty(0, dtype=TORCH[expr.dtype])
+    return stored.reshape(shape).to(torch.float64 if expr.dtype == "F64" else torch.float32)

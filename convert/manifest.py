@@ -1,0 +1,40 @@
+"""``weightsmith.json``: where an output comes from, in a form that is the same whenever it is made again.
+
+No dates, hosts, absolute paths or measured numbers: the same input, options and version give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convert.plan import Plan, document
+from convert.version import VERSION
+
+NAME = "weightsmith.json"
+SCHEMA = 1
+
+
+def manifest(plan: Plan, hashes: Mapping[str, str], verdict: Mapping[str, Any] | None) -> bytes:
+    """The provenance of a finished output; ``verdict`` is None when it was not verified, and the manifest says so."""
+    return document(
+        {
+            "schema": SCHEMA,
+            "tool": "weightsmith",
+            "version": VERSION,
+            "source": {
+                "family": plan.source,
+                "files": [
+                    {"name": f.name, "size": f.size, **({"sha256": f.sha256} if f.sha256 else {})}
+                    for _, f in sorted(plan.checkpoint.files.items())
+                ],
+            },
+            "target": plan.target,
+            "options": dict(plan.options),
+            "exactness": str(plan.exactness),
+            "steps": list(plan.steps),
+            "left": dict(plan.left),
+            "outputs": [{"name": f.name, "size": f.size, "xxh3_128": hashes[f.name]} for f in plan.files],
+            "verification": dict(verdict) if verdict is not None else "not verified",
+        }
+    )

@@ -1,0 +1,220 @@
+"""From a checkpoint and a wish to a plan: recognise, read, decode, make legal, encode, lay out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
+from convert.documents import carried, generation_config
+from convert.plan import SHARD_SIZE, OutputFile, Plan, document, index, lay_out, weakest
+from mappings import families
+from mappings.config import read_facts, recognise, refusals, write_config
+from mappings.family import Family
+from mappings.rows import Decoded, Target, decode, encode
+from surgery.dtypes import FLOATS, ITEMSIZE
+from surgery.errors import ConversionError, UsageError, listed, show
+from surgery.layout import leaves, parse
+from surgery.legalise import Unexpressible, legalise
+from surgery.model import Model
+from surgery.movement import Piece
+from surgery.values import Moved, cast
+
+
+def plan_conversion(
+    checkpoint: Checkpoint,
+    to: str,
+    *,
+    source: str | None = None,
+    variant: str | None = None,
+    dtype: str | None = None,
+    mends: Iterable[str] = (),
+    accept: Iterable[str] = (),
+    max_shard_size: int = SHARD_SIZE,
+) -> Plan:
+    """The plan that rewrites ``checkpoint`` as the family ``to``.
+
+    ``source`` asserts the family read, ``variant`` chooses among its variants where the files cannot tell; ``dtype`` (as
+    config.json names it) casts every weight; ``mends`` allows passes that cost something; ``accept`` names config keys
+    that the user knows to be harmless.
+    """
+    refuse_quantised(checkpoint)
+    candidates = identify(checkpoint.config, source, variant)
+    plans: list[Plan] = []
+    failures: list[Unexpressible] = []
+    asked = {"dtype": dtype, "mends": sorted(mends), "accept": sorted(accept), "max_shard_size": max_shard_size}
+    for family in candidates:
+        try:
+            plans.append(_plan(checkpoint, family, to, variant, asked))
+        except Unexpressible as refusal:
+            failures.append(refusal)
+    if failures and not plans:
+        raise failures[0]
+    if len(candidates) > 1:
+        raise _ambiguous(candidates)
+    return plans[0]
+
+
+def identify(config: Mapping[str, Any], source: str | None = None, variant: str | None = None) -> tuple[Family, ...]:
+    """The family a config is, as every variant that it could be; one unless the files cannot tell."""
+    named = [f for f in families() if source in (None, f.name)]
+    if not named:
+        raise UsageError(f"there is no family {show(source)}; `convert families` lists them.")
+    found = recognise(named, config)
+    if variant is not None:
+        # the variant decides where the config leaves it open, so the rest of the recognition is not asked
+        akin = [f for f in named if f.variant == variant and (found == () or f.name in {g.name for g in found})]
+        akin = [f for f in akin if f.recognise.model_type in ("", config.get("model_type"))]
+        if not akin:
+            known = sorted({f.variant for f in named if f.variant})
+            raise UsageError(f"there is no variant {show(variant)} of this family; known are {listed(known, 20)}.")
+        return (akin[0],)
+    if found:
+        return found
+    alike = [f for f in named if f.recognise.model_type and f.recognise.model_type == config.get("model_type")]
+    if len(alike) > 1:
+        raise _ambiguous(tuple(alike))
+    said = f"model_type {show(config.get('model_type'))}, architectures {show(config.get('architectures'))}"
+    wanted = f"{source}" if source else f"any of the {len({f.name for f in named})} families known"
+    raise ConversionError(
+        f"config.json ({said}) is not {wanted}. `convert families` lists what can be read; `convert repack` rewrites any "
+        "checkpoint as safetensors without touching its layout."
+    )
+
+
+def target_family(to: str, model: Model) -> Family:
+    """The variant of ``to`` that can express the most of the model; the first listed where several can."""
+    named = [f for f in families() if f.name == to]
+    if not named:
+        raise UsageError(f"there is no family {show(to)}; `convert families` lists them.")
+    return min(named, key=lambda f: len(refusals(f, model.facts)))
+
+
+def plan_repack(checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE) -> Plan:
+    """The identity: the same tensors under the same names, as safetensors in shards of the wished size."""
+    targets = []
+    for stored in checkpoint.tensors.values():
+        axes = tuple(f"axis{i}" for i in range(len(stored.shape)))
+        leaf = leaves(parse(" ".join(axes)), dict(zip(axes, stored.shape, strict=True)))[0]
+        piece = Piece(stored.name, 0, (0,) * len(axes), stored.shape, stored.strides)
+        parts = ((Moved(axes, stored.shape, stored.dtype, (piece,)), leaf),) if stored.numel else ()
+        targets.append(Target(stored.name, stored.shape, stored.dtype, parts))
+    config = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
+    return _assemble(checkpoint, "as stored", "as stored", targets, config, (), {}, {"max_shard_size": max_shard_size})
+
+
+def _plan(checkpoint: Checkpoint, family: Family, to: str, variant: str | None, asked: dict[str, Any]) -> Plan:
+    facts = read_facts(family, checkpoint.config, accept=frozenset(asked["accept"]))
+    decoded = decode(family, facts, checkpoint.tensors)
+    _check_twin(checkpoint, decoded)
+    model = _as_dtype(decoded.model, asked["dtype"])
+    target = target_family(to, model)
+    try:
+        legal, passes = legalise(model, partial(refusals, target), mends=asked["mends"])
+    except Unexpressible as refusal:
+        raise refusal.between(family.label, target.name) from None
+    config = write_config(target, legal.facts)
+    steps = tuple(p.says for p in passes)
+    return _assemble(
+        checkpoint,
+        family.label,
+        target.label,
+        list(encode(target, legal)),
+        config,
+        steps,
+        dict(decoded.left),
+        {"to": to, "variant": variant, **asked},
+        notes=family.notes,
+        twin=decoded.twin,
+    )
+
+
+def _assemble(
+    checkpoint: Checkpoint,
+    source: str,
+    target: str,
+    targets: list[Target],
+    config: dict[str, Any],
+    steps: tuple[str, ...],
+    left: dict[str, str],
+    options: dict[str, Any],
+    notes: tuple[str, ...] = (),
+    twin: tuple[str, str] | None = None,
+) -> Plan:
+    files = lay_out(targets, options["max_shard_size"])
+    dtype = _main_dtype(files)
+    if dtype in FLOATS:
+        config = {**config, "torch_dtype": FLOATS[dtype], "dtype": FLOATS[dtype]}
+    documents = {"config.json": document(config)}
+    if (table := index(files)) is not None:
+        documents["model.safetensors.index.json"] = table
+    generation, told = generation_config(checkpoint)
+    if generation is not None:
+        documents["generation_config.json"] = document(generation)
+    if twin is not None:
+        left[twin[0]] = f"tied: it equals {twin[1]}"
+    return Plan(
+        checkpoint=checkpoint,
+        source=source,
+        target=target,
+        exactness=weakest(files),
+        steps=steps,
+        files=files,
+        documents=documents,
+        copies=carried(checkpoint),
+        notes=(*checkpoint.warnings, *notes, *told),
+        options=options,
+        left=left,
+    )
+
+
+def _as_dtype(model: Model, dtype: str | None) -> Model:
+    if dtype is None:
+        return model
+    code = next((code for code, name in FLOATS.items() if name == dtype), None)
+    if code is None:
+        raise UsageError(f"--dtype {show(dtype)}: choose one of {listed(FLOATS.values())}.")
+    return model.using({name: cast(expr, code) for name, expr in model.tensors.items()})
+
+
+def _check_twin(checkpoint: Checkpoint, decoded: Decoded) -> None:
+    """A tied checkpoint that stores its output projection all the same must store the embeddings twice."""
+    if decoded.twin is None:
+        return
+    head, embed = (checkpoint.tensors[name] for name in decoded.twin)
+    same = (head.dtype, head.shape, head.strides) == (embed.dtype, embed.shape, embed.strides)
+    if same:
+        with open_sources(checkpoint) as sources:
+            step = 1 << 20
+            for at in range(0, head.nbytes, step):
+                count = min(step, head.nbytes - at)
+                a, b = bytearray(count), bytearray(count)
+                sources.read_into(head.file, head.offset + at, memoryview(a))
+                sources.read_into(embed.file, embed.offset + at, memoryview(b))
+                if a != b:
+                    same = False
+                    break
+    if not same:
+        raise ConversionError(
+            f"config.json: tie_word_embeddings is true, but {head.name} is stored and differs from {embed.name}. Loaders "
+            "disagree about which one counts. Set tie_word_embeddings to false if the stored one is meant, or delete it."
+        )
+
+
+def _main_dtype(files: tuple[OutputFile, ...]) -> str:
+    """The element type that most bytes have."""
+    held: Counter[str] = Counter()
+    for file in files:
+        for output in file.outputs:
+            held[output.dtype] += output.numel * ITEMSIZE[output.dtype]
+    return held.most_common(1)[0][0] if held else "F32"
+
+
+def _ambiguous(candidates: tuple[Family, ...]) -> ConversionError:
+    choices = ", ".join(f"--variant {f.variant} ({f.title})" for f in candidates)
+    return ConversionError(
+        f"config.json fits {len(candidates)} variants that compute different things from the same tensors, and the files cannot "
+        f"tell which this is: {choices}. A wrong guess gives a model that loads and talks nonsense, so say which."
+    )
