@@ -76,8 +76,6 @@ def test_the_wheel_holds_every_module_and_every_data_file(source: Path, wheel: P
 
 def test_the_installed_package_is_the_wheel_and_not_these_sources(environment: Path, tmp_path: Path) -> None:
     program = "import convert, mappings, surgery; [print(each.__file__) for each in (convert, mappings, surgery)]"
-        "import convert, mappings, surgery; print(convert.__file__, mappings.__file__, surgery.__file__, sep='\\n')"
-    )
     for file in _run([environment / "python", "-c", program], cwd=tmp_path).split():
         assert Path(file).is_relative_to(environment.parent)
 
