@@ -26,13 +26,15 @@ class Rope:
     frequencies: Tensor  # float64, [rotated / 2]
     factor: float = 1.0
 
-    def rotate(self, x: Tensor, *, interleaved: bool = False) -> Tensor:
-        """Turn the first dimensions of every head; x is [batch, head, position, dim], positions count from 0.
+    def rotate(self, x: Tensor, *, interleaved: bool = False, positions: Tensor | None = None) -> Tensor:
+        """Turn the first dimensions of every head; x is [batch, head, position, dim].
 
         Half-split pairs dimension j with j + rotated/2; interleaved pairs 2j with 2j + 1. The rest passes unturned.
+        Positions count from 0 unless given as [batch, position].
         """
         rotated = 2 * len(self.frequencies)
-        angles = torch.arange(x.shape[-2], dtype=torch.float64)[:, None] * self.frequencies
+        at = torch.arange(x.shape[-2]) if positions is None else positions[:, None]
+        angles = at.to(torch.float64)[..., None] * self.frequencies
         cos = (angles.cos() * self.factor).to(x)
         sin = (angles.sin() * self.factor).to(x)
         turned, rest = x[..., :rotated], x[..., rotated:]

@@ -41,12 +41,17 @@ class Trunk(Decoder):
         self.act = config.get("hidden_act") or self.act
         if config.get("tie_word_embeddings", self.tied_by_default):
             self.output = self.embedding
-        self.vocab = weights.shape(self.output)[0]
-        if weights.shape(self.embedding) != (required(config, "vocab_size"), self.hidden):
+        self.vocab = self.vocabulary()
+
+    def vocabulary(self) -> int:
+        """How many tokens the head knows; refuses an embedding of another shape than config.json says."""
+        said = (required(self.config, "vocab_size"), self.hidden)
+        if self.weights.shape(self.embedding) != said:
             raise ConversionError(
-                f"The embedding has the shape {list(weights.shape(self.embedding))} where config.json says vocab_size "
-                f"{config['vocab_size']} and hidden_size {self.hidden}; loaders refuse such a checkpoint."
+                f"The embedding has the shape {list(self.weights.shape(self.embedding))} where the config says {said[0]} "
+                f"tokens of width {said[1]}; loaders refuse such a checkpoint."
             )
+        return self.weights.shape(self.output)[0]
 
     # what a family may say differently, from the smallest piece to the largest
 

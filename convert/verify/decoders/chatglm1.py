@@ -1,0 +1,90 @@
+"""ChatGLM-6B, the first: a prefix that sees itself whole, two position streams, residuals of the normed input.
+
+Written from THUDM/chatglm-6b modeling_chatglm.py:167 (tanh-GELU), :448-466 ([q; k; v] head by head, each half of a head
+turned by its own positions), :642-651 (residual ``sqrt(2 layers) * norm(x)``), :682-704: everything before the
+token bos is prefix; from bos on, first positions stand still at the mask token and second positions count from 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from convert.verify import rope
+from convert.verify.blocks import activation, attend, layer_norm, merge, split
+from convert.verify.decoder import Config, Decoder, required
+from convert.verify.weights import Weights
+
+
+class ChatGLM1(Decoder):
+    family = "chatglm1"
+
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
+        super().__init__(weights, config)
+        self.layers, self.hidden = required(config, "num_layers"), required(config, "hidden_size")
+        self.heads, self.eps = required(config, "num_attention_heads"), config.get("layernorm_epsilon", 1e-5)
+        self.dim = self.hidden // self.heads
+        self.vocab = weights.shape("lm_head.weight")[0]
+        self.alpha = math.sqrt(2 * self.layers)
+
+    def project(self, x: Tensor, at: str) -> Tensor:
+        return self.weights.linear(x, at + ".weight", at + ".bias")
+
+    def norm(self, x: Tensor, at: str) -> Tensor:
+        return layer_norm(x, self.weights.vector(at + ".weight"), self.weights.vector(at + ".bias"), self.eps)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.weights.embed(ids, "transformer.word_embeddings.weight")
+
+    def attention(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
+        at = f"transformer.layers.{layer}."
+        h = self.norm(x, at + "input_layernorm")
+        packed = split(self.project(h, at + "attention.query_key_value"), self.heads, 3 * self.dim)
+        q, k, v = packed.chunk(3, -1)
+        table = rope.plain(10000.0, self.dim // 2)
+        prefix, *streams = self.positions(ids)
+        q, k = (
+            torch.cat(
+                [table.rotate(half, positions=at) for half, at in zip(part.chunk(2, -1), streams, strict=True)], -1
+            )
+            for part in (q, k)
+        )
+        return self.alpha * h + self.project(merge(attend(q, k, v, prefix=prefix)), at + "attention.dense")
+
+    def mlp(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
+        at = f"transformer.layers.{layer}."
+        h = self.norm(x, at + "post_attention_layernorm")
+        wide = activation("gelu_pytorch_tanh")(self.project(h, at + "mlp.dense_h_to_4h"))
+        return self.alpha * h + self.project(wide, at + "mlp.dense_4h_to_h")
+
+    def finish(self, x: Tensor) -> Tensor:
+        return self.norm(x, "transformer.final_layernorm")
+
+    def head(self, x: Tensor, start: int, stop: int) -> Tensor:
+        return self.weights.linear(x, "lm_head.weight", rows=(start, stop))
+
+    def positions(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Prefix lengths [batch], first and second positions [batch, position]; without bos all is prefix."""
+        length = ids.shape[1]
+        at = torch.arange(length).expand_as(ids)
+        prefix = _first(ids, self.config.get("bos_token_id"))
+        mask, gmask = (_first(ids, self.config.get(key)) for key in ("mask_token_id", "gmask_token_id"))
+        stands = torch.where(gmask < length, gmask, mask)
+        answer = at >= prefix[:, None]
+        first = torch.where(answer, stands[:, None], at)
+        return prefix, first, torch.where(answer, at - prefix[:, None] + 1, 0)
+
+
+def _first(ids: Tensor, token: int | None) -> Tensor:
+    """Where a token first stands in each sequence; the length where it does not."""
+    found = ids == (-1 if token is None else token)
+    return torch.where(found.any(1), found.long().argmax(1), ids.shape[1])
+
+
+def recognise(config: Config) -> bool:
+    return config.get("model_type") == "chatglm" and "padded_vocab_size" not in config
+
+
+decoder = ChatGLM1
