@@ -35,7 +35,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy --strict convert mappings surgery
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/copy_ratio.py $(ARGS)
+	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-output build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Measurements, never assertions: what a promise of speed costs on the machine at hand."""
