@@ -58,9 +58,10 @@ def measure(synthetic: Synthetic, command: Sequence[str], rounds: int, folder: P
     """Builds the checkpoint under `folder`, times `rounds` + 1 pairs, and removes everything again."""
     source = folder / "source"
     size = synthetic.write(source)
-    copies, conversions = [], []
+    copies: list[Run] = []
+    conversions: list[Run] = []
+    pair = (("copy", copies), ("convert", conversions))
     for number in range(rounds + 1):
-        pair = (("copy", copies), ("convert", conversions))
         for side, runs in pair if number % 2 == 0 else reversed(pair):
             target = folder / side
             run = _copy(source, target) if side == "copy" else _convert(command, source, target)
@@ -91,9 +92,8 @@ def _convert(command: Sequence[str], source: Path, target: Path) -> Run:
         seconds = time.perf_counter() - start
         if process.returncode != 0:
             said.seek(0)
-            raise SystemExit(
-                f"{' '.join(command)} exited {process.returncode}:\n{said.read().decode(errors='replace')}"
-            )
+            reason = said.read().decode(errors="replace")
+            raise SystemExit(f"{command[0]} exited {process.returncode}:\n{reason}")
     return Run(seconds, peak)
 
 
