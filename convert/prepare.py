@@ -8,19 +8,32 @@ from functools import partial
 from typing import Any
 
 from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
+from convert.checkpoint.reading import same_values
 from convert.documents import carried, generation_config
 from convert.plan import SHARD_SIZE, OutputFile, Plan, document, index, lay_out, weakest
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family
-from mappings.rows import Decoded, Target, decode, encode
+from mappings.rows import Target, decode, encode
 from surgery.dtypes import FLOATS, ITEMSIZE
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.layout import leaves, parse
 from surgery.legalise import Unexpressible, legalise
-from surgery.model import Model
+from surgery.model import Artefact, Model
 from surgery.movement import Piece
+from surgery.passes import PASSES
 from surgery.values import Moved, cast
+
+
+def open_artefact(
+    checkpoint: Checkpoint, *, source: str | None = None, variant: str | None = None, accept: Iterable[str] = ()
+) -> Artefact:
+    """The checkpoint in the hub's words. ``ConversionError`` where the files cannot tell which variant it is."""
+    refuse_quantised(checkpoint)
+    candidates = identify(checkpoint.config, source, variant)
+    if len(candidates) > 1:
+        raise _ambiguous(candidates)
+    return _decoded(checkpoint, candidates[0], accept)
 
 
 def plan_conversion(
@@ -29,25 +42,22 @@ def plan_conversion(
     *,
     source: str | None = None,
     variant: str | None = None,
-    dtype: str | None = None,
-    mends: Iterable[str] = (),
     accept: Iterable[str] = (),
-    max_shard_size: int = SHARD_SIZE,
+    **options: Any,
 ) -> Plan:
-    """The plan that rewrites ``checkpoint`` as the family ``to``.
+    """The plan that rewrites ``checkpoint`` as the family ``to``; ``options`` are those of ``plan_artefact``.
 
-    ``source`` asserts the family read, ``variant`` chooses among its variants where the files cannot tell; ``dtype`` (as
-    config.json names it) casts every weight; ``mends`` allows passes that cost something; ``accept`` names config keys
-    that the user knows to be harmless.
+    ``source`` asserts the family read, ``variant`` chooses among its variants where the files cannot tell; ``accept``
+    names config keys that the user knows to be harmless. Where several variants fit and the target can express none of
+    them, the refusal says why, since no ``variant`` would help.
     """
     refuse_quantised(checkpoint)
     candidates = identify(checkpoint.config, source, variant)
     plans: list[Plan] = []
     failures: list[Unexpressible] = []
-    asked = {"dtype": dtype, "mends": sorted(mends), "accept": sorted(accept), "max_shard_size": max_shard_size}
     for family in candidates:
         try:
-            plans.append(_plan(checkpoint, family, to, variant, asked))
+            plans.append(plan_artefact(_decoded(checkpoint, family, accept), to, **options))
         except Unexpressible as refusal:
             failures.append(refusal)
     if failures and not plans:
@@ -55,6 +65,39 @@ def plan_conversion(
     if len(candidates) > 1:
         raise _ambiguous(candidates)
     return plans[0]
+
+
+def plan_artefact(
+    artefact: Artefact,
+    to: str | None = None,
+    *,
+    dtype: str | None = None,
+    mends: Iterable[str] = (),
+    max_shard_size: int = SHARD_SIZE,
+) -> Plan:
+    """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
+
+    ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something.
+    """
+    checkpoint, mends = artefact.origin, sorted(mends)
+    if unknown := [name for name in mends if name not in {p.name for p in PASSES}]:
+        raise UsageError(f"--mend {show(unknown[0])}: there is no such pass; known are {listed(p.name for p in PASSES)}.")
+    model = _as_dtype(artefact.model, dtype)
+    target = target_family(to or artefact.family, model)
+    try:
+        legal, passes = legalise(model, partial(refusals, target), mends=mends)
+    except Unexpressible as refusal:
+        raise refusal.between(artefact.label, target.name) from None
+    return _assemble(
+        checkpoint,
+        (artefact.label, target.label),
+        list(encode(target, legal)),
+        write_config(target, legal.facts),
+        {"dtype": dtype, "mends": mends, "max_shard_size": max_shard_size},
+        steps=(*artefact.steps, *(p.says for p in passes)),
+        notes=artefact.notes,
+        left=artefact.left,
+    )
 
 
 def identify(config: Mapping[str, Any], source: str | None = None, variant: str | None = None) -> tuple[Family, ...]:
@@ -102,46 +145,29 @@ def plan_repack(checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE) -> 
         parts = ((Moved(axes, stored.shape, stored.dtype, (piece,)), leaf),) if stored.numel else ()
         targets.append(Target(stored.name, stored.shape, stored.dtype, parts))
     config = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
-    return _assemble(checkpoint, "as stored", "as stored", targets, config, (), {}, {"max_shard_size": max_shard_size})
+    return _assemble(checkpoint, ("as stored", "as stored"), targets, config, {"max_shard_size": max_shard_size})
 
 
-def _plan(checkpoint: Checkpoint, family: Family, to: str, variant: str | None, asked: dict[str, Any]) -> Plan:
-    facts = read_facts(family, checkpoint.config, accept=frozenset(asked["accept"]))
+def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
+    facts = read_facts(family, checkpoint.config, accept=frozenset(accept))
     decoded = decode(family, facts, checkpoint.tensors)
-    _check_twin(checkpoint, decoded)
-    model = _as_dtype(decoded.model, asked["dtype"])
-    target = target_family(to, model)
-    try:
-        legal, passes = legalise(model, partial(refusals, target), mends=asked["mends"])
-    except Unexpressible as refusal:
-        raise refusal.between(family.label, target.name) from None
-    config = write_config(target, legal.facts)
-    steps = tuple(p.says for p in passes)
-    return _assemble(
-        checkpoint,
-        family.label,
-        target.label,
-        list(encode(target, legal)),
-        config,
-        steps,
-        dict(decoded.left),
-        {"to": to, "variant": variant, **asked},
-        notes=family.notes,
-        twin=decoded.twin,
-    )
+    left = dict(decoded.left)
+    if decoded.twin is not None:
+        _check_twin(checkpoint, *decoded.twin)
+        left[decoded.twin[0]] = f"tied: it equals {decoded.twin[1]}"
+    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=left)
 
 
 def _assemble(
     checkpoint: Checkpoint,
-    source: str,
-    target: str,
+    labels: tuple[str, str],
     targets: list[Target],
     config: dict[str, Any],
-    steps: tuple[str, ...],
-    left: dict[str, str],
     options: dict[str, Any],
+    *,
+    steps: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-    twin: tuple[str, str] | None = None,
+    left: Mapping[str, str] | None = None,
 ) -> Plan:
     files = lay_out(targets, options["max_shard_size"])
     dtype = _main_dtype(files)
@@ -153,12 +179,10 @@ def _assemble(
     generation, told = generation_config(checkpoint)
     if generation is not None:
         documents["generation_config.json"] = document(generation)
-    if twin is not None:
-        left[twin[0]] = f"tied: it equals {twin[1]}"
     return Plan(
         checkpoint=checkpoint,
-        source=source,
-        target=target,
+        source=labels[0],
+        target=labels[1],
         exactness=weakest(files),
         steps=steps,
         files=files,
@@ -166,7 +190,7 @@ def _assemble(
         copies=carried(checkpoint),
         notes=(*checkpoint.warnings, *notes, *told),
         options=options,
-        left=left,
+        left=left or {},
     )
 
 
@@ -179,23 +203,11 @@ def _as_dtype(model: Model, dtype: str | None) -> Model:
     return model.using({name: cast(expr, code) for name, expr in model.tensors.items()})
 
 
-def _check_twin(checkpoint: Checkpoint, decoded: Decoded) -> None:
+def _check_twin(checkpoint: Checkpoint, head_name: str, embed_name: str) -> None:
     """A tied checkpoint that stores its output projection all the same must store the embeddings twice."""
-    if decoded.twin is None:
-        return
-    head, embed = (checkpoint.tensors[name] for name in decoded.twin)
-    same = (head.dtype, head.shape, head.strides) == (embed.dtype, embed.shape, embed.strides)
-    if same:
-        with open_sources(checkpoint) as sources:
-            step = 1 << 20
-            for at in range(0, head.nbytes, step):
-                count = min(step, head.nbytes - at)
-                a, b = bytearray(count), bytearray(count)
-                sources.read_into(head.file, head.offset + at, memoryview(a))
-                sources.read_into(embed.file, embed.offset + at, memoryview(b))
-                if a != b:
-                    same = False
-                    break
+    head, embed = checkpoint.tensors[head_name], checkpoint.tensors[embed_name]
+    with open_sources(checkpoint) as sources:
+        same = same_values(sources, head, embed)
     if not same:
         raise ConversionError(
             f"config.json: tie_word_embeddings is true, but {head.name} is stored and differs from {embed.name}. Loaders "

@@ -56,6 +56,16 @@ class Written:
     verdict: Verdict | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return {
+            "out": str(self.out),
+            "resumed": list(self.resumed),
+            "rounding": {"worst": self.rounding_worst, "mean": self.rounding_mean},
+            "verification": self.verdict.record() if self.verdict is not None else "not verified",
+            "xxh3_128": self.hashes,
+        }
+
 
 def write(
     plan: Plan,

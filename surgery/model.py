@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from surgery.facts import Facts
@@ -50,3 +50,25 @@ class Model:
                 count *= n
             total += count
         return total
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model with what came along: where its bytes lie, which family stored it, and what was done to it since."""
+
+    model: Model
+    family: str  # name of the family that stored it
+    variant: str
+    origin: Any  # the checkpoint; opaque here, since this package opens nothing
+    steps: tuple[str, ...] = ()  # edits, in words
+    notes: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)  # stored tensors that the model does not hold, and why
+
+    @property
+    def label(self) -> str:
+        return f"{self.family}-{self.variant}" if self.variant else self.family
+
+    def edited(self, change: Callable[[Model], Model], says: str) -> Artefact:
+        """The artefact with its model changed, and a line that says so; an edit that changes nothing says nothing."""
+        model = change(self.model)
+        return self if model is self.model else replace(self, model=model, steps=(*self.steps, says))

@@ -1,0 +1,178 @@
+"""Commands that write a checkpoint: FAMILY-to-FAMILY, run, plan, repack. Thin over ``convert.prepare`` and ``convert.write``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convert.cli.options import debug_option, json_option, planning, writing
+from convert.cli.running import emit, note, warning
+from surgery.errors import ConversionError, LimitExceeded, UsageError, show
+
+if TYPE_CHECKING:
+    from convert.plan import Plan
+
+
+def pair_command(source: str, target: str) -> click.Command:
+    """``convert baichuan-to-llama``: the source's family is asserted, so a checkpoint of another one is refused."""
+    _known(source), _known(target)
+
+    @click.command(name=f"{source}-to-{target}", help=f"Rewrite a {source} checkpoint SRC as {target}, under the name OUT.")
+    @click.argument("src")
+    @click.argument("out", required=False)
+    @planning
+    @writing
+    def command(src: str, out: str | None, **options: Any) -> None:
+        _convert(src, out, target, source, options)
+
+    return command
+
+
+@click.command("run")
+@click.argument("src", required=False)
+@click.argument("out", required=False)
+@click.option("--to", "target", metavar="FAMILY", help="The family to write.")
+@click.option("--plan", "saved", type=click.Path(exists=True, dir_okay=False), help="Execute a plan saved by --plan-out.")
+@planning
+@writing
+def run_(src: str | None, out: str | None, target: str | None, saved: str | None, **options: Any) -> None:
+    """Convert SRC to OUT; the source's family is recognised. A source already of that family is normalised."""
+    if saved is not None:
+        if target is not None or out is not None:
+            raise click.UsageError("--plan holds the source and the target; give only OUT beside it.")
+        _execute_saved(Path(saved), src, options)
+        return
+    if src is None or target is None:
+        raise click.UsageError("give SRC and --to FAMILY (or --plan FILE).")
+    _known(target)
+    _convert(src, out, target, None, options)
+
+
+@click.command("plan")
+@click.argument("src")
+@click.option("--to", "target", required=True, metavar="FAMILY", help="The family to write.")
+@click.option("--tensors", is_flag=True, help="Every output tensor, and where it comes from.")
+@planning
+@json_option
+@debug_option
+def plan_(src: str, target: str, tensors: bool, as_json: bool, debug: bool, **options: Any) -> None:
+    """Print what a conversion would do. Reads headers only."""
+    from convert.lineage import lineage
+    from convert.report import plan_text
+
+    _known(target)
+    plan = _plan(src, target, None, options)
+    detail = list(lineage(plan)) if tensors else None
+    emit(plan_text(plan, detail), as_json, lambda: {**plan.summary(), **({"outputs": detail} if tensors else {})})
+
+
+@click.command("repack")
+@click.argument("src")
+@click.argument("out", required=False)
+@click.option("--max-shard-size", default="5GB", metavar="SIZE", show_default=True, help="Bytes of tensors a file.")
+@writing
+def repack_(src: str, out: str | None, max_shard_size: str, **options: Any) -> None:
+    """Rewrite SRC as safetensors with the same tensors under the same names, for any family.
+
+    Also turns torch files into safetensors and reshards. Every byte is a copy, and every byte is compared.
+    """
+    from convert.checkpoint import open_checkpoint
+    from convert.cli.options import Bytes
+    from convert.prepare import plan_repack
+
+    plan = plan_repack(open_checkpoint(src), max_shard_size=Bytes().convert(max_shard_size, None, None))
+    _carry_out(plan, out, {**options, "verify_mode": "off"})
+
+
+def _convert(src: str, out: str | None, target: str, source: str | None, options: dict[str, Any]) -> None:
+    _carry_out(_plan(src, target, source, options), out, options, wish={"src": src, "to": target, "from": source})
+
+
+def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) -> Plan:
+    from convert.checkpoint import open_checkpoint
+    from convert.prepare import plan_conversion
+
+    wanted = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size")}
+    return plan_conversion(open_checkpoint(src), target, source=source, **wanted)
+
+
+def _carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[str, Any] | None = None) -> None:
+    """Print, save, refuse or execute a plan, as the options say."""
+    from convert.report import plan_text, written_text
+
+    for line in plan.notes:
+        warning(line)
+    if options["plan_out"] is not None:
+        Path(options["plan_out"]).write_text(_saved(plan, options, wish))
+    if options["lineage"] is not None:
+        from convert.lineage import write_lineage
+
+        write_lineage(plan, Path(options["lineage"]))
+    if options["dry_run"]:
+        emit(plan_text(plan), options["as_json"], plan.summary)
+        return
+    if out is None:
+        raise click.UsageError("Missing argument 'OUT' (or say --dry-run).")
+    if options["ram"] is not None and plan.writer_peak > options["ram"]:
+        raise LimitExceeded(
+            f"--ram allows {options['ram']:,} bytes and the writer may need {plan.writer_peak:,}; nothing was written."
+        )
+    from convert.cli.progress import Bar
+    from convert.verified import verifier
+    from convert.write import write
+
+    if options["verify_mode"] == "off":
+        note("the output is not verified (--verify off, or a repack, whose bytes are compared as they are written)")
+    with Bar(sum(f.payload for f in plan.files)) as progress:
+        done = write(
+            plan,
+            out,
+            verify=verifier(plan, options["verify_mode"], variant=options.get("variant")),
+            progress=progress,
+            workers=options["workers"],
+            read_back=options["read_back"],
+        )
+    emit(written_text(plan, done), options["as_json"], lambda: {**plan.summary(), **done.to_json()})
+
+
+def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> str:
+    if wish is None:
+        raise UsageError("--plan-out is for conversions; this command's plan follows from its arguments.")
+    kept = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size")}
+    source = {**wish, "src": str(plan.checkpoint.path)}
+    return json.dumps({"weightsmith_plan": 1, "wish": source, "options": kept, **plan.summary()}, indent=2) + "\n"
+
+
+def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None:
+    """A saved plan is made again from its wish and must come out the same: then it is that plan."""
+    try:
+        saved = json.loads(path.read_text())
+        wish, kept, digest = saved["wish"], saved["options"], saved["digest"]
+    except (ValueError, KeyError, TypeError):
+        raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
+    plan = _plan(wish["src"], wish["to"], wish["from"], kept)
+    if plan.digest != digest:
+        raise ConversionError(
+            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do something "
+            "else. Make the plan again and look at it."
+        )
+    _carry_out(plan, out, {**options, **kept}, wish=wish)
+
+
+def _known(family: str) -> None:
+    from mappings import families
+
+    names = sorted({f.name for f in families()})
+    if family not in names:
+        import difflib
+
+        near = difflib.get_close_matches(family, names, n=1)
+        raise click.UsageError(
+            f"there is no family {show(family)}{f'; did you mean {near[0]}?' if near else '.'} `convert families` lists them."
+        )
+
+

@@ -1,0 +1,76 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class Bytes(click.ParamType):
+    """A size such as 5GB, 500MB, 1GiB or a plain number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", value.strip().lower())
+        if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a size; write 5GB, 500MB or 1GiB.", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2]])
+
+
+def stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order of --help."""
+
+    def apply(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+debug_option = click.option("--debug", is_flag=True, help="Show tracebacks.")
+variant_option = click.option("--variant", help="Which variant of the source's family, where the files cannot tell.")
+accept_option = click.option(
+    "--accept-key", "accept", multiple=True, metavar="KEY", help="A config key that you know to be harmless."
+)
+
+#: what decides the plan
+planning = stacked(
+    variant_option,
+    click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16", "float64"]), help="Cast every weight."),
+    click.option("--mend", "mends", multiple=True, metavar="PASS", help="Allow a pass that costs something, e.g. repeat-kv."),
+    accept_option,
+    click.option(
+        "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
+    ),
+)
+
+#: what decides how the plan is carried out
+writing = stacked(
+    click.option(
+        "--verify", "verify_mode", type=click.Choice(["full", "quick", "off"]), default="quick", show_default=True,
+        help="Prove the output before it appears.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the plan and write nothing."),
+    click.option("--plan-out", type=click.Path(dir_okay=False), help="Save the plan; `run --plan` executes it."),
+    click.option("--lineage", type=click.Path(dir_okay=False), help="Write where each output tensor comes from."),
+    click.option("--workers", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards written at once."),
+    click.option(
+        "--read-back", type=click.Choice(["cache", "disk", "off"]), default="cache", show_default=True,
+        help="How written bytes are checked: disk costs a read of the output.",
+    ),
+    click.option("--ram", type=Bytes(), metavar="SIZE", help="Refuse to start if the writer would need more."),
+    json_option,
+    debug_option,
+)  # fmt: skip

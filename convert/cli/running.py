@@ -1,0 +1,84 @@
+"""What every command shares: how errors and signals become exit statuses, and where what is printed goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from convert.interrupt import Interrupted
+from surgery.errors import ConversionError, LimitExceeded, StorageFailed
+
+
+def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
+    """Run a click command; returns the exit status. Errors go to stderr as one paragraph, tracebacks to a log file."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return 2
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except Interrupted as signal:
+        click.echo("interrupted; finished shards are kept: run the same command again to resume", err=True)
+        return 128 + signal.number
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ConversionError, MemoryError, OSError) as error:
+        if debug:
+            raise
+        refusal = _as_refusal(error)
+        click.echo(f"error: {refusal}", err=True)
+        return refusal.status
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: this is a bug in weightsmith, not in your input: {type(error).__name__}. {_log()}", err=True)
+        return 1
+
+
+def emit(text: str, as_json: bool, value: Callable[[], Any]) -> None:
+    """The result, and nothing else, on stdout: ``text``, or with ``--json`` one JSON document."""
+    click.echo(json.dumps(value(), indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
+
+
+def note(text: str) -> None:
+    """Something worth knowing that is not the result."""
+    click.echo(f"note: {text}", err=True)
+
+
+def warning(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
+
+
+def _as_refusal(error: BaseException) -> ConversionError:
+    if isinstance(error, ConversionError):
+        return error
+    if isinstance(error, MemoryError):
+        return LimitExceeded("there is not enough memory for this run. `convert plan` prints what is needed.")
+    assert isinstance(error, OSError)
+    return StorageFailed(f"{ascii(error.filename) if error.filename else 'a file'}: {error.strerror}.")
+
+
+def _log() -> str:
+    """Keep the traceback; says where."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="weightsmith-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+    except OSError:
+        return "Run again with --debug to see the traceback."
+    return f"The traceback is in {log.name}; please report it."

@@ -1,0 +1,72 @@
+"""Plans and results as text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from convert.plan import Plan
+
+if TYPE_CHECKING:
+    from convert.write import Written
+
+_EXACTNESS = {
+    "byte": "every output byte is a copy of an input byte, or a written zero or one",
+    "algebraic": "the same real function; each computed value is rounded once",
+    "approximate": "values are rounded more than the function needs, because it was asked for",
+}
+
+
+def size(nbytes: float) -> str:
+    """Bytes for a person.
+
+    >>> size(1536), size(13_476_831_232)
+    ('1.5 KB', '13.5 GB')
+    """
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} bytes" if unit == "bytes" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.1f} TB"
+
+
+def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """The whole plan on one screen, or with every tensor's lineage."""
+    outputs = [o for f in plan.files for o in f.outputs]
+    computed = [o for o in outputs if o.computed]
+    lines = [
+        f"{plan.source} -> {plan.target}",
+        f"  exactness   {plan.exactness}: {_EXACTNESS[str(plan.exactness)]}",
+        *(f"  step        {step}" for step in plan.steps),
+        f"  tensors     {len(plan.checkpoint.tensors)} read, {len(outputs)} written: {len(outputs) - len(computed)} moved, {len(computed)} computed",
+        f"  parameters  {plan.parameters:,}",
+        f"  bytes       {size(plan.nbytes)} in {_count(len(plan.files), 'file')} of weights and {_count(len(plan.documents) + len(plan.copies) + 1, 'document')}",
+        f"  memory      writer at most {size(plan.writer_peak)}",
+    ]
+    if plan.left:
+        reasons = sorted(set(plan.left.values()))
+        lines.append(f"  left        {_count(len(plan.left), 'tensor')} not taken: {'; '.join(reasons)}")
+    lines += [f"  computed    {o.name}: {', then '.join(o.operations)}" for o in computed[:5]]
+    if len(computed) > 5:
+        lines.append(f"  computed    and {len(computed) - 5} more")
+    lines.append("  coverage    every tensor of the source is used or knowingly left; every tensor of the target is written once")
+    for entry in lineage or ():
+        lines.append(f"{entry['name']}  {entry['dtype']} {entry['shape']}  <- {', '.join(entry['from']) or 'zeros'}  ({entry['how']})")
+    return "\n".join(lines)
+
+
+def written_text(plan: Plan, done: Written) -> str:
+    """What a run did."""
+    computed = sum(o.computed for f in plan.files for o in f.outputs)
+    lines = [f"{plan.source} -> {plan.target}: {plan.exactness}", *(f"  {step}" for step in plan.steps)]
+    if computed and done.rounding_worst:
+        lines.append(f"  rounding of computed values: at most {done.rounding_worst:.2g}, {done.rounding_mean:.2g} on average (relative)")
+    if done.resumed:
+        lines.append(f"  resumed: {len(done.resumed)} of {len(plan.files)} shards were already written and verified by hash")
+    lines.append(f"  {_count(plan.tensors, 'tensor')}, {size(plan.nbytes)} in {_count(len(plan.files), 'file')}")
+    lines += [f"  {line}" for line in (done.verdict.lines() if done.verdict is not None else ["not verified"])]
+    return "\n".join([*lines, f"written: {done.out}"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
