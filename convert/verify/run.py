@@ -61,8 +61,14 @@ def verify(
     A full run reads every tensor once, layer by layer on both sides; a quick one reads three layers.
     """
     dtype = getattr(torch, compute)
-    one = decoder_for(source.config, open_weights(source, compute=dtype), variant)
-    other = decoder_for(output.config, open_weights(output, compute=dtype), output_variant)
+    weights = open_weights(output, compute=dtype)
+    narrow = (
+        torch.bfloat16
+        if "BF16" in weights.dtypes and not any(kind.startswith("F8") for kind in weights.dtypes)
+        else None
+    )
+    one = decoder_for(source.config, open_weights(source, compute=dtype, rounded=narrow), variant)
+    other = decoder_for(output.config, weights, output_variant)
     size = sum(tensor.nbytes for tensor in source.tensors.values())
     return judge(one, other, mode=mode, exactness=exactness, compute=compute, prompts=prompts, seed=seed, size=size)
 

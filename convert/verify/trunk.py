@@ -48,8 +48,8 @@ class Trunk(Decoder):
         said = (required(self.config, "vocab_size"), self.hidden)
         if self.weights.shape(self.embedding) != said:
             raise ConversionError(
-                f"The embedding has the shape {list(self.weights.shape(self.embedding))} where the config says {said[0]} "
-                f"tokens of width {said[1]}; loaders refuse such a checkpoint."
+                f"The embedding has the shape {list(self.weights.shape(self.embedding))} where the config says "
+                f"{said[0]} tokens of width {said[1]}; loaders refuse such a checkpoint."
             )
         return self.weights.shape(self.output)[0]
 

@@ -13,7 +13,7 @@ from convert.checkpoint.stored import Checkpoint, Stored
 from surgery.errors import ConversionError, show
 
 #: `read(stored, start, stop)` returns the bytes of rows start..stop of a tensor, row-major, in its stored type.
-Read = Callable[[Stored, int, int], bytes]
+Read = Callable[[Stored, int, int], bytes | bytearray]
 
 _TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -136,6 +136,7 @@ def open_weights(
     compute: torch.dtype = torch.float32,
     device: str = "cpu",
     block_bytes: int = _BLOCK_BYTES,
+    rounded: torch.dtype | None = None,
 ) -> Weights:
     """The tensors of an opened checkpoint; its files stay open until the process ends."""
     from convert.checkpoint import open_sources, read_rows
@@ -149,6 +150,7 @@ def open_weights(
         device=device,
         block_bytes=block_bytes,
         fp8_block=(int(block[0]), int(block[1])),
+        rounded=rounded,
     )
 
 

@@ -1,8 +1,9 @@
 """ChatGLM-6B, the first: a prefix that sees itself whole, two position streams, residuals of the normed input.
 
 Written from THUDM/chatglm-6b modeling_chatglm.py:167 (tanh-GELU), :448-466 ([q; k; v] head by head, each half of a head
-turned by its own positions), :642-651 (residual ``sqrt(2 layers) * norm(x)``), :682-704: everything before the
-token bos is prefix; from bos on, first positions stand still at the mask token and second positions count from 1.
+turned by its own positions), :642-651 (residual ``sqrt(56) * norm(x)``: the block's own default of 28 layers, which no
+caller changes), :682-704: everything before the token bos is prefix; from bos on second positions count from 1, and
+first positions stand still where [gMASK] is, or else [MASK].
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from convert.verify.blocks import activation, attend, layer_norm, merge, split
 from convert.verify.decoder import Config, Decoder, required
 from convert.verify.weights import Weights
 
+_ALPHA = math.sqrt(2 * 28)
+
 
 class ChatGLM1(Decoder):
     family = "chatglm1"
@@ -27,7 +30,6 @@ class ChatGLM1(Decoder):
         self.heads, self.eps = required(config, "num_attention_heads"), config.get("layernorm_epsilon", 1e-5)
         self.dim = self.hidden // self.heads
         self.vocab = weights.shape("lm_head.weight")[0]
-        self.alpha = math.sqrt(2 * self.layers)
 
     def project(self, x: Tensor, at: str) -> Tensor:
         return self.weights.linear(x, at + ".weight", at + ".bias")
@@ -43,7 +45,8 @@ class ChatGLM1(Decoder):
         h = self.norm(x, at + "input_layernorm")
         packed = split(self.project(h, at + "attention.query_key_value"), self.heads, 3 * self.dim)
         q, k, v = packed.chunk(3, -1)
-        table = rope.plain(10000.0, self.dim // 2)
+        # The file holds the frequencies, rounded to half by the vendor's class, and loading puts them to use.
+        table = rope.Rope(self.weights.vector(at + "attention.rotary_emb.inv_freq").double())
         prefix, *streams = self.positions(ids)
         q, k = (
             torch.cat(
@@ -51,13 +54,13 @@ class ChatGLM1(Decoder):
             )
             for part in (q, k)
         )
-        return self.alpha * h + self.project(merge(attend(q, k, v, prefix=prefix)), at + "attention.dense")
+        return _ALPHA * h + self.project(merge(attend(q, k, v, prefix=prefix)), at + "attention.dense")
 
     def mlp(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
         at = f"transformer.layers.{layer}."
         h = self.norm(x, at + "post_attention_layernorm")
         wide = activation("gelu_pytorch_tanh")(self.project(h, at + "mlp.dense_h_to_4h"))
-        return self.alpha * h + self.project(wide, at + "mlp.dense_4h_to_h")
+        return _ALPHA * h + self.project(wide, at + "mlp.dense_4h_to_h")
 
     def finish(self, x: Tensor) -> Tensor:
         return self.norm(x, "transformer.final_layernorm")
@@ -71,9 +74,8 @@ class ChatGLM1(Decoder):
         at = torch.arange(length).expand_as(ids)
         prefix = _first(ids, self.config.get("bos_token_id"))
         mask, gmask = (_first(ids, self.config.get(key)) for key in ("mask_token_id", "gmask_token_id"))
-        stands = torch.where(gmask < length, gmask, mask)
         answer = at >= prefix[:, None]
-        first = torch.where(answer, stands[:, None], at)
+        first = torch.where(answer, torch.where(gmask < length, gmask, mask)[:, None], at)
         return prefix, first, torch.where(answer, at - prefix[:, None] + 1, 0)
 
 

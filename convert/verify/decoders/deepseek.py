@@ -89,7 +89,8 @@ class DeepSeek(Trunk):
         shares = top(scores, required(self.config, "num_experts_per_tok"), among=among)
         if self.config.get("norm_topk_prob"):
             shares = normalised(shares)
-        return shares * self.config.get("routed_scaling_factor", 1.0)
+        scaled: Tensor = shares * self.config.get("routed_scaling_factor", 1.0)
+        return scaled
 
 
 def recognise(config: Config) -> bool:

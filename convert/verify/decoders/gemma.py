@@ -1,7 +1,7 @@
 """Gemma 1: norms multiply by 1 + weight, embeddings by sqrt(hidden), tanh-GELU always, the head tied.
 
-Written from transformers 5.23.0, models/gemma/modeling_gemma.py:60, :76, :363 and configuration_gemma.py:73-95 ("gelu" of
-old configs means the tanh form); google/gemma_pytorch gemma/model.py:186, :208, :597.
+Written from transformers 5.23.0, models/gemma/modeling_gemma.py:60, :76, :363 and configuration_gemma.py:73-95
+("gelu" of old configs means the tanh form); google/gemma_pytorch gemma/model.py:186, :208, :597.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """GLM as transformers stores GLM-4-9B: q, k and v apart, [gate; up] together, half of each head rotated in pairs.
 
-Written from transformers 5.23.0, models/glm/modeling_glm.py:59, :100-126, :150-196 and configuration_glm.py:62-77 (defaults:
-head_dim 128, attention_bias true, half rotated, eps 1.5625e-7).
+Written from transformers 5.23.0, models/glm/modeling_glm.py:59, :100-126, :150-196 and
+configuration_glm.py:62-77 (defaults: head_dim 128, attention_bias true, half rotated, eps 1.5625e-7).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""GPT-2 and nanoGPT: learned positions, LayerNorm, packed q, k, v, an ungated feed-forward block, a tied head.
+"""GPT-2: learned positions, LayerNorm, packed q, k, v, an ungated feed-forward block, a tied head.
 
-Written from transformers 5.23.0, models/gpt2/modeling_gpt2.py:106-107, :233-234 (Conv1D: matrices are [in, out]) and
-karpathy/nanoGPT model.py (Linear: [out, in]; exact GELU; LayerNorm eps 1e-5; biases only with `bias`).
+Written from transformers 5.23.0, models/gpt2/modeling_gpt2.py:106-107, :233-234 (Conv1D: matrices are [in, out]).
+`attn.bias` is a mask buffer, `attn.c_attn.bias` the bias; published files lack the `transformer.` prefix.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Llama 4, its text half: interleaved rope with L2-normed heads in chunks, every fourth layer global without positions.
 
-Written from transformers 5.23.0, models/llama4/modeling_llama4.py:80, :149-169 (a sigmoid of the chosen logits scales what the
-expert reads), :230, :331-359 and configuration_llama4.py:111-190. Experts are stacked [expert, in, out].
+Written from transformers 5.23.0, models/llama4/modeling_llama4.py:80, :149-169 (a sigmoid of the chosen
+logits scales what the expert reads), :230, :331-359 and configuration_llama4.py:111-190.
+Experts are stacked [expert, in, out].
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Llama4(Trunk):
             return q
         at = torch.arange(1, q.shape[-2] + 1).to(q)
         tuned = torch.log1p((at / self.config.get("floor_scale", 8192)).floor()) * self.config.get("attn_scale", 0.1)
-        return q * (tuned + 1.0)[:, None]
+        tempered: Tensor = q * (tuned + 1.0)[:, None]
+        return tempered
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
         at = f"{self.at(layer)}feed_forward."

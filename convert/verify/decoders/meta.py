@@ -1,9 +1,9 @@
 """Meta's own files: consolidated.NN.pth with params.json, split over model-parallel ranks, rope in adjacent pairs.
 
 Written from meta-llama/llama llama/model.py:156-160, :331-335, meta-llama/llama3 llama/model.py:258, llama-models
-models/llama3/model.py:46-62 (scaled rope: factor 8, 1, 4, 8192) and fairscale nn/model_parallel/layers.py:120, :187, :257,
-:344. Ranks hold rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, and columns (Llama 1, 2) or rows
-(Llama 3) of tok_embeddings.
+models/llama3/model.py:46-62 (scaled rope: factor 8, 1, 4, 8192) and fairscale nn/model_parallel/layers.py:120,
+:187, :257, :344. Ranks hold rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, and columns (Llama 1, 2) or
+rows (Llama 3) of tok_embeddings.
 """
 
 from __future__ import annotations

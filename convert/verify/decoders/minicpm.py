@@ -1,7 +1,7 @@
 """MiniCPM 1 and 2: Llama with a factor on embeddings, on every residual branch and before the head.
 
-Written from modeling_minicpm.py of openbmb/MiniCPM-V-2 (the same language model): :984, :993, :1212, :1411. The head is the
-embedding where the file has none: config.json does not say, the class default is tied.
+Written from modeling_minicpm.py of openbmb/MiniCPM-V-2 (the same language model): :984, :993, :1212, :1411. The head is
+the embedding where the file has none: config.json does not say, the class default is tied.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class MiniCPM(Trunk):
         return super().embed(ids) * float(required(self.config, "scale_emb"))
 
     def out(self, layer: int, mixed: Tensor) -> Tensor:
-        return super().out(layer, mixed) * self.branch
+        written: Tensor = super().out(layer, mixed) * self.branch
+        return written
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
-        return super().feed(layer, h) * self.branch
+        written: Tensor = super().feed(layer, h) * self.branch
+        return written
 
     def finish(self, x: Tensor) -> Tensor:
         return super().finish(x) / (self.hidden / float(required(self.config, "dim_model_base")))

@@ -1,7 +1,7 @@
 """Mixtral: Mistral whose feed-forward block is a choice of experts, softmax over all, renormalised over the chosen.
 
-Written from transformers 5.23.0, models/mixtral/modeling_mixtral.py:105-109, configuration_mixtral.py:44-83 and the published
-names (w1 gate, w3 up, w2 down).
+Written from transformers 5.23.0, models/mixtral/modeling_mixtral.py:105-109, configuration_mixtral.py:44-83 and the
+published names (w1 gate, w3 up, w2 down).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Qwen1.5-MoE and Qwen2-MoE: Qwen 2 whose layers choose experts and add one shared expert, gated by a sigmoid.
 
-Written from transformers 5.23.0, models/qwen2_moe/modeling_qwen2_moe.py:321-346 and configuration_qwen2_moe.py:92-121 (every
-decoder_sparse_step-th layer, mlp_only_layers excepted; shares are renormalised only with norm_topk_prob).
+Written from transformers 5.23.0, models/qwen2_moe/modeling_qwen2_moe.py:321-346 and configuration_qwen2_moe.py:92-121
+(every decoder_sparse_step-th layer, mlp_only_layers excepted; shares are renormalised only with norm_topk_prob).
 """
 
 from __future__ import annotations
