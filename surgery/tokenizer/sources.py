@@ -15,11 +15,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from surgery.errors import ConversionError, LimitExceeded, listed, show
+from surgery.tokenizer.processor import decode_error, parsed
 
 LARGEST = 128 * 2**20  # bytes; Gemma's tokenizer.json, the largest known, has 33 MB
 
 Kind = Literal["normal", "unknown", "control", "user", "unused", "byte"]
-_KINDS: tuple[Kind, ...] = ("normal", "unknown", "control", "user", "unused", "byte")  # in the order of the enum, from 1
+_KINDS: tuple[Kind, ...] = (
+    "normal",
+    "unknown",
+    "control",
+    "user",
+    "unused",
+    "byte",
+)  # in the order of the enum, from 1
 _MODELS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 SENTENCEPIECE_NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "ice_text.model")
@@ -111,7 +119,7 @@ Source = SentencePieceModel | TiktokenRanks | BpeFiles | TokenizerJson
 
 
 def read(files: Mapping[str, bytes]) -> Source:
-    """The vocabulary among a checkpoint's tokenizer files: the vendor's own `tokenizer.json` first, as AutoTokenizer does."""
+    """The vocabulary among a checkpoint's tokenizer files: a `tokenizer.json` first, as AutoTokenizer does."""
     if "tokenizer.json" in files:
         return read_tokenizer_json("tokenizer.json", files["tokenizer.json"])
     for name in (*SENTENCEPIECE_NAMES, *sorted(name for name in files if name.endswith(".tiktoken"))):
@@ -122,7 +130,8 @@ def read(files: Mapping[str, bytes]) -> Source:
             return read_bpe(names, files[names[0]], files[names[1]])
     raise ConversionError(
         f"no tokenizer vocabulary among the files {listed(sorted(show(name) for name in files)) or '(none)'}: expected "
-        "tokenizer.model, *.tiktoken, vocab.json with merges.txt, or tokenizer.json; copy it from the model's repository"
+        "tokenizer.model, *.tiktoken, vocab.json with merges.txt, or tokenizer.json; copy it from the model's "
+        "repository"
     )
 
 
@@ -146,35 +155,36 @@ def refuse_pointer(name: str, data: bytes) -> None:
         facts = dict(line.partition(b" ")[::2] for line in data.splitlines())
         raise ConversionError(
             f"{show(name)} is a Git LFS pointer of {len(data)} bytes, not the vocabulary: the real file has "
-            f"{show(facts.get(b'size', b'unknown').decode('utf-8', 'replace'))} bytes and {show(facts.get(b'oid', b'').decode('utf-8', 'replace'))}; "
+            f"{show(facts.get(b'size', b'unknown').decode('utf-8', 'replace'))} bytes and "
+            f"{show(facts.get(b'oid', b'').decode('utf-8', 'replace'))}; "
             "run `git lfs pull` in the checkpoint's clone, or download the file itself"
         )
     if not data:
         raise ConversionError(f"{show(name)} is empty: the download was cut off; download the file again")
     if len(data) > LARGEST:
         raise LimitExceeded(
-            f"{show(name)} has {len(data)} bytes, more than the {LARGEST} bytes that a tokenizer file may have: the largest known "
+            f"{show(name)} has {len(data)} bytes, more than the {LARGEST} bytes that a tokenizer file may have: the "
+            f"largest known "
             "vocabulary takes 33 MB, so this is probably another file under that name; check where it came from"
         )
 
 
 def read_sentencepiece(name: str, data: bytes) -> SentencePieceModel:
     """A SentencePiece model out of its serialised form."""
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2 as protocol
-
     refuse_pointer(name, data)
-    model = protocol.ModelProto()
     try:
-        model.ParseFromString(data)
-    except DecodeError as error:
+        model = parsed(data)
+    except decode_error() as error:
         raise ConversionError(
-            f"{show(name)} is not a SentencePiece model ({show(str(error))}): the file is cut off, or was changed as text, "
+            f"{show(name)} is not a SentencePiece model ({show(str(error))}): the file is cut off, or was changed as "
+            f"text, "
             "e.g. by Git rewriting line ends; download it again and compare its sha256 with the repository's"
         ) from error
     if not model.pieces:
         raise ConversionError(f"{show(name)} has no pieces, so it is not a SentencePiece model; download it again")
-    pieces = tuple(Piece(piece.piece, piece.score, _kind(name, place, piece.type)) for place, piece in enumerate(model.pieces))
+    pieces = tuple(
+        Piece(piece.piece, piece.score, _kind(name, place, piece.type)) for place, piece in enumerate(model.pieces)
+    )
     _refuse_twins(name, (piece.text for piece in pieces))
     trainer, normaliser = model.trainer_spec, model.normalizer_spec
     algorithm = _MODELS.get(trainer.model_type, "unknown")
@@ -194,7 +204,9 @@ def _normaliser(spec: Any) -> str:
 def _kind(name: str, place: int, number: int) -> Kind:
     if 1 <= number <= len(_KINDS):
         return _KINDS[number - 1]
-    raise ConversionError(f"{show(name)}: piece {place} has type {number}, which SentencePiece does not define; the file is damaged")
+    raise ConversionError(
+        f"{show(name)}: piece {place} has type {number}, which SentencePiece does not define; the file is damaged"
+    )
 
 
 def _refuse_twins(name: str, texts: Iterable[str]) -> None:
@@ -202,8 +214,10 @@ def _refuse_twins(name: str, texts: Iterable[str]) -> None:
     twins = [text for text, count in Counter(texts).items() if count > 1]
     if twins:
         raise ConversionError(
-            f"{show(name)}: {len(twins)} pieces occur twice ({listed(show(text) for text in twins)}), so that one spelling has two ids "
-            "and no tokenizer.json can hold both; the vocabulary was merged without looking for duplicates: merge it again"
+            f"{show(name)}: {len(twins)} pieces occur twice ({listed(show(text) for text in twins)}), so that one "
+            f"spelling has two ids "
+            "and no tokenizer.json can hold both; the vocabulary was merged without looking for duplicates: merge it "
+            "again"
         )
 
 
@@ -212,8 +226,10 @@ def read_tiktoken(name: str, data: bytes) -> TiktokenRanks:
     refuse_pointer(name, data)
     if b"\r" in data:
         raise ConversionError(
-            f"{show(name)} has Windows line ends (CRLF), which a tiktoken file never has: Git or an editor rewrote it, and it no longer is "
-            "the published file; download it again, or remove the carriage returns and compare the sha256 with the repository's"
+            f"{show(name)} has Windows line ends (CRLF), which a tiktoken file never has: Git or an editor rewrote "
+            f"it, and it no longer is "
+            "the published file; download it again, or remove the carriage returns and compare the sha256 with the "
+            "repository's"
         )
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
@@ -222,16 +238,21 @@ def read_tiktoken(name: str, data: bytes) -> TiktokenRanks:
             token, place = base64.b64decode(encoded, validate=True), int(rank)
         except (binascii.Error, ValueError):
             raise ConversionError(
-                f"{show(name)}, line {number}: {show(line.decode('utf-8', 'replace'), 60)} is not base64, space, rank; the file is damaged, download it again"
+                f"{show(name)}, line {number}: {show(line.decode('utf-8', 'replace'), 60)} is not base64, space, "
+                f"rank; the file is damaged, download it again"
             ) from None
         if token in ranks:
-            raise ConversionError(f"{show(name)}, line {number}: the token {show(token)} has rank {ranks[token]} already; the file is damaged")
+            raise ConversionError(
+                f"{show(name)}, line {number}: the token {show(token)} has rank {ranks[token]} already; the file is "
+                f"damaged"
+            )
         ranks[token] = place
     _refuse_shared_ids(name, ((str(token), rank) for token, rank in ranks.items()))
     missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if missing:
         raise ConversionError(
-            f"{show(name)} lacks {len(missing)} of the 256 single bytes ({listed(f'0x{byte:02x}' for byte in missing)}), so that some text would have "
+            f"{show(name)} lacks {len(missing)} of the 256 single bytes "
+            f"({listed(f'0x{byte:02x}' for byte in missing)}), so that some text would have "
             "no tokens at all; the file is cut off or belongs to something else, download it again"
         )
     return TiktokenRanks(name, data, ranks)
@@ -255,7 +276,8 @@ def read_bpe(names: tuple[str, str], vocab: bytes, merges: bytes) -> BpeFiles:
         left, _, right = line.partition(" ")
         if not all(part in ids for part in (left, right, left + right)):
             raise ConversionError(
-                f"{show(names[1])}, line {number}: the merge {show(line, 60)} names tokens that {show(names[0])} lacks; "
+                f"{show(names[1])}, line {number}: the merge {show(line, 60)} names tokens that {show(names[0])} "
+                f"lacks; "
                 "the two files are not of one tokenizer, download both again"
             )
         pairs.append((left, right))
@@ -266,7 +288,9 @@ def read_tokenizer_json(name: str, data: bytes) -> TokenizerJson:
     """A tokenizer.json, with the checks that loading it would not make."""
     value = read_json(name, data)
     if not isinstance(value, dict) or not isinstance(value.get("model"), dict):
-        raise ConversionError(f"{show(name)} has no `model`, so it is not a file of the tokenizers library; download it again")
+        raise ConversionError(
+            f"{show(name)} has no `model`, so it is not a file of the tokenizers library; download it again"
+        )
     spelled_ids(value, name)
     return TokenizerJson(name, data, value)
 
@@ -274,12 +298,15 @@ def read_tokenizer_json(name: str, data: bytes) -> TokenizerJson:
 def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[str, int]:
     """Every token of a tokenizer.json, added ones included, with its id; raises where two tokens have one id."""
     vocab = value["model"].get("vocab", {})
-    ids: dict[str, int] = {piece[0]: place for place, piece in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
+    ids: dict[str, int] = (
+        {piece[0]: place for place, piece in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
+    )
     for token in value.get("added_tokens") or ():
         before = ids.setdefault(token["content"], token["id"])
         if before != token["id"]:
             raise ConversionError(
-                f"{show(name)}: the token {show(token['content'])} has the ids {before} and {token['id']}: its row in the embedding is "
+                f"{show(name)}: the token {show(token['content'])} has the ids {before} and {token['id']}: its row "
+                f"in the embedding is "
                 "ambiguous; repair the file, or take it from the model's repository"
             )
     _refuse_shared_ids(name, ids.items())
@@ -295,13 +322,17 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
     shared = []
     for token, place in ids:
         if not _is_id(place):
-            raise ConversionError(f"{show(name)}: the token {show(token)} has the id {show(place)}, which is not a row number; the file is damaged")
+            raise ConversionError(
+                f"{show(name)}: the token {show(token)} has the id {show(place)}, which is not a row number; the "
+                f"file is damaged"
+            )
         if place in owner:
             shared.append(f"{place} is {show(owner[place], 40)} and {show(token, 40)}")
         owner[place] = token
     if shared:
         raise ConversionError(
-            f"{show(name)}: {len(shared)} ids belong to two tokens each ({listed(shared, 3)}): one embedding row cannot mean two things; "
+            f"{show(name)}: {len(shared)} ids belong to two tokens each ({listed(shared, 3)}): one embedding row "
+            f"cannot mean two things; "
             "repair the file, or take it from the model's repository"
         )
 
@@ -319,4 +350,6 @@ def read_json(name: str, data: bytes) -> Any:
     try:
         return json.loads(data, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise ConversionError(f"{show(name)} is not JSON ({show(str(error))}); the download was cut off or changed, download it again") from error
+        raise ConversionError(
+            f"{show(name)} is not JSON ({show(str(error))}); the download was cut off or changed, download it again"
+        ) from error

@@ -1,0 +1,43 @@
+"""Chat templates that reproduce the vendors' prompts token for token: one .jinja file each, the folder is the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files as resources
+
+from surgery.errors import UsageError, listed, show
+from surgery.tokenizer.adapt import configuration
+from surgery.tokenizer.export import own_template
+from surgery.tokenizer.recipe import Recipe
+
+
+def names() -> tuple[str, ...]:
+    """The templates there are."""
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".jinja")
+            for entry in resources(__name__).iterdir()
+            if entry.name.endswith(".jinja")
+        )
+    )
+
+
+def template(name: str) -> str:
+    """A template by name."""
+    if name not in names():
+        raise UsageError(f"no chat template {show(name)}; there are {listed(names(), 30)}")
+    return (resources(__name__) / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def template_for(recipe: Recipe, files: Mapping[str, bytes]) -> str | None:
+    """The template to write: the checkpoint's own; ours where the prompt lives in the vendor's code, or in changed names.
+
+    A vocabulary that many models share (Llama's, Mistral's) says nothing about how its model was taught to talk: none
+    then.
+    """
+    if recipe.chat is None:
+        return None
+    own = own_template(files, configuration(files))
+    if own is not None and not any(old in own for old in recipe.unsaid):
+        return own
+    return template(recipe.chat) if recipe.chat_in_code or own is not None else None

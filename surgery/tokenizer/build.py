@@ -1,0 +1,126 @@
+"""A source and a recipe become the value that is written as tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from surgery.errors import ConversionError, listed, show
+from surgery.tokenizer import pipeline
+from surgery.tokenizer.alphabet import spell
+from surgery.tokenizer.merges import merges_by_rank, merges_by_score
+from surgery.tokenizer.pipeline import Json
+from surgery.tokenizer.recipe import Recipe, Special
+from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, TiktokenRanks
+
+
+def build(source: SentencePieceModel | TiktokenRanks | BpeFiles, recipe: Recipe) -> Json:
+    """tokenizer.json as a value; raises where the recipe names tokens that the source lacks."""
+    match source:
+        case SentencePieceModel():
+            return _from_pieces(source, recipe)
+        case TiktokenRanks(name=name, ranks=ranks):
+            vocab = {spell(token): rank for token, rank in ranks.items()}
+            merges = [list(pair) for pair in merges_by_rank(ranks)]
+            return _byte_level(name, vocab, merges, recipe, whole_words=True)
+        case BpeFiles(names=names, vocab=found, merges=pairs):
+            return _byte_level(names[0], dict(found), [list(pair) for pair in pairs], recipe, whole_words=False)
+
+
+def _byte_level(name: str, vocab: dict[str, int], merges: list[list[str]], recipe: Recipe, whole_words: bool) -> Json:
+    added = _number(name, vocab, recipe)
+    model = _bpe(vocab, merges, unk=None, byte_fallback=False, ignore_merges=whole_words)
+    return _assembled(
+        model, added, recipe,
+        normaliser=pipeline.sequence("normalizers", [pipeline.step(step) for step in recipe.steps]),
+        pre_tokenizer=pipeline.byte_level(recipe.pattern), decoder=pipeline.BYTE_LEVEL_DECODER,
+    )  # fmt: skip
+
+
+def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
+    if source.algorithm not in ("bpe", "unigram"):
+        raise ConversionError(
+            f"{show(source.name)} is a SentencePiece model of kind {source.algorithm}, which tokenizer.json cannot "
+            f"express: "
+            "only bpe and unigram have a counterpart in the tokenizers library; keep the vendor's own tokenizer class"
+        )
+    texts = [recipe.renamed.get(place, piece.text) for place, piece in enumerate(source.pieces)]
+    vocab = {text: place for place, text in enumerate(texts)}
+    if len(vocab) != len(texts):
+        raise ConversionError(
+            f"{show(source.name)}: a name that the recipe {recipe.name} gives is a piece already; this is another "
+            f"vocabulary"
+        )
+    added = _number(source.name, vocab, recipe)
+    whole_words, pre_tokenizer, protected = False, None, []
+    known = {special.text for special in added.values()}
+    user = {
+        place: text for place, text in enumerate(texts) if source.pieces[place].kind == "user" and text not in known
+    }
+    if user and source.dummy_prefix:
+        # As added tokens they would be looked for with the dummy prefix in front (tokenizers normalises their text
+        # too).
+        pre_tokenizer, whole_words = pipeline.isolate(user.values()), True
+        protected = [text for text in user.values() if len(text) == 1]
+    else:
+        added |= {place: Special(text, normalised=True, special=False) for place, text in user.items()}
+    unk = texts[source.unk] if source.unk >= 0 else None
+    if source.algorithm == "bpe":
+        merges = [list(pair) for pair in merges_by_score(source.pieces, recipe.renamed)]
+        model = _bpe(vocab, merges, unk, source.byte_fallback, whole_words)
+    else:
+        model = {
+            "type": "Unigram", "unk_id": source.unk if source.unk >= 0 else None, "byte_fallback": source.byte_fallback,
+            "vocab": [[text, piece.score] for text, piece in zip(texts, source.pieces, strict=True)],
+        }  # fmt: skip
+    return _assembled(
+        model, added, recipe, normaliser=pipeline.normaliser(source, recipe.steps, protected),
+        pre_tokenizer=pre_tokenizer, decoder=pipeline.piece_decoder(source),
+    )  # fmt: skip
+
+
+def _number(name: str, vocab: dict[str, int], recipe: Recipe) -> dict[int, Special]:
+    """The recipe's specials with their ids; those that the file does not list join the vocabulary.
+
+    They join it because tokenizers gives an added token that the model lacks the next free id, whatever the file says.
+    """
+    for place, special in recipe.numbered.items():
+        if vocab.setdefault(special.text, place) != place:
+            raise ConversionError(
+                f"{show(name)}: {show(special.text)} has the id {vocab[special.text]}, but the recipe {recipe.name} "
+                f"knows it as {place}; this is another vocabulary"
+            )
+    missing = [special.text for special in recipe.specials if special.text not in vocab]
+    if missing:
+        raise ConversionError(
+            f"{show(name)} lacks {listed(show(text) for text in missing)}, which every {recipe.name} vocabulary has; "
+            f"it is another vocabulary, "
+            "or tokenizer_config.json (which numbers added tokens) is not among the files"
+        )
+    return {vocab[special.text]: special for special in (*recipe.specials, *recipe.numbered.values())}
+
+
+def _bpe(
+    vocab: Mapping[str, int], merges: list[list[str]], unk: str | None, byte_fallback: bool, ignore_merges: bool
+) -> Json:
+    return {
+        "type": "BPE", "dropout": None, "unk_token": unk, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+        "fuse_unk": unk is not None, "byte_fallback": byte_fallback, "ignore_merges": ignore_merges,
+        "vocab": dict(sorted(vocab.items(), key=lambda entry: entry[1])), "merges": merges,
+    }  # fmt: skip
+
+
+def _assembled(model: Json, added: Mapping[int, Special], recipe: Recipe, **parts: Any) -> Json:
+    ids = {special.text: place for place, special in added.items()}
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [
+            {
+                "id": place, "content": special.text, "single_word": False, "lstrip": special.strip,
+                "rstrip": special.strip, "normalized": special.normalised, "special": special.special,
+            }
+            for place, special in sorted(added.items())
+        ],
+        "normalizer": parts["normaliser"], "pre_tokenizer": parts["pre_tokenizer"],
+        "post_processor": pipeline.in_front(recipe.prefix, ids), "decoder": parts["decoder"], "model": model,
+    }  # fmt: skip

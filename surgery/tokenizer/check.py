@@ -1,0 +1,203 @@
+"""The ids of a written tokenizer beside those of the source's own engine, on the probe."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.errors import listed, show
+from surgery.tokenizer.alphabet import spell, unspell
+from surgery.tokenizer.probe import PROBE
+from surgery.tokenizer.processor import processor
+from surgery.tokenizer.recipe import Compose, Recipe
+from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, Source, TiktokenRanks
+
+Encode = Callable[[str], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A string to which the written tokenizer gives other ids than the source's engine."""
+
+    text: str
+    source: tuple[int, ...]
+    written: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a self-check found. `independent` is False where no second engine could be asked."""
+
+    engine: str
+    strings: int
+    differences: tuple[Difference, ...] = ()
+    independent: bool = True
+
+    @property
+    def identical(self) -> bool:
+        return not self.differences
+
+    def __str__(self) -> str:
+        if self.identical:
+            tail = "" if self.independent else " (which is no second opinion)"
+            return f"identical to {self.engine} on {self.strings} strings{tail}"
+        reasons = sorted({difference.reason for difference in self.differences})
+        examples = listed([show(difference.text, 40) for difference in self.differences], 3)
+        count = f"{len(self.differences)} of {self.strings} strings differ from {self.engine}"
+        return f"{count}: {'; '.join(reasons)} (e.g. {examples})"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Whoever knows the true ids."""
+
+    name: str
+    encode: Encode
+    independent: bool = True
+
+
+def engine(source: Source, recipe: Recipe) -> Engine:
+    """The source's own engine: sentencepiece; tiktoken where it is installed; else the library that we write for."""
+    match source:
+        case SentencePieceModel(data=data):
+            own = processor(data)
+            return Engine("sentencepiece", lambda text: own.encode(text))
+        case TiktokenRanks(ranks=ranks):
+            return _ranked(ranks, recipe)
+        case BpeFiles(vocab=vocab, merges=merges):
+            return _published(vocab, merges, recipe)
+        case _:
+            raise AssertionError("a tokenizer.json is its own engine")
+
+
+def _ranked(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
+    nfc = Compose("NFC") in recipe.steps
+    assert recipe.pattern is not None, f"the recipe {recipe.name} has no pattern, without which ranks say nothing"
+    tiktoken = _tiktoken()
+    if tiktoken is None:
+        return _recovered(ranks, recipe)
+    encoding = tiktoken.Encoding(recipe.name, pat_str=recipe.pattern, mergeable_ranks=dict(ranks), special_tokens={})
+    return Engine(
+        "tiktoken", lambda text: encoding.encode_ordinary(unicodedata.normalize("NFC", text) if nfc else text)
+    )
+
+
+def _recovered(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
+    """One merge per token, found by joining its bytes with lower ranks, as transformers' TikTokenConverter does."""
+    from surgery.tokenizer.build import build
+    from surgery.tokenizer.facts import load
+
+    pairs = [pair for token, rank in ranks.items() if len(token) > 1 and (pair := _last_join(token, rank, ranks))]
+    ordered = tuple(
+        (spell(left), spell(right)) for left, right in sorted(pairs, key=lambda pair: ranks[pair[0] + pair[1]])
+    )
+    value = build(
+        BpeFiles(("ranks", "recovered merges"), {spell(token): rank for token, rank in ranks.items()}, ordered), recipe
+    )
+    value["model"]["ignore_merges"] = True
+    tokenizer = load(value)
+    name = "one recovered merge per token in tokenizers (tiktoken is not installed)"
+    return Engine(name, lambda text: tokenizer.encode(text, add_special_tokens=False).ids, independent=False)
+
+
+def _last_join(token: bytes, rank: int, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes] | None:
+    parts = [token[place : place + 1] for place in range(len(token))]
+    while len(parts) > 2:
+        joined, place = min(
+            (ranks.get(parts[place] + parts[place + 1], rank), place) for place in range(len(parts) - 1)
+        )
+        if joined >= rank:
+            return None
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts[0], parts[1]
+
+
+def _published(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], recipe: Recipe) -> Engine:
+    """tiktoken's engine on the same merges; where it is missing, the library's own model on the published files."""
+    tokens = dict.fromkeys(
+        (*sorted(token for token in vocab if len(token) == 1), *(left + right for left, right in merges))
+    )
+    spelled = [unspell(token) for token in tokens]
+    nfc = Compose("NFC") in recipe.steps
+    pattern = recipe.pattern or _GPT_2
+    tiktoken = _tiktoken()
+    if tiktoken is None or None in spelled or len(set(spelled)) != len(spelled):
+        return _library(vocab, merges, pattern, nfc)
+    ids = [vocab[token] for token in tokens]
+    encoding = tiktoken.Encoding(
+        recipe.name,
+        pat_str=pattern,
+        mergeable_ranks={token: rank for rank, token in enumerate(spelled)},
+        special_tokens={},
+    )
+    return Engine(
+        "tiktoken on the published merges",
+        lambda text: [
+            ids[rank] for rank in encoding.encode_ordinary(unicodedata.normalize("NFC", text) if nfc else text)
+        ],
+    )
+
+
+_GPT_2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # openai/gpt-2 src/encoder.py
+
+
+def _tiktoken() -> Any:
+    try:
+        import tiktoken
+    except ModuleNotFoundError:
+        return None
+    return tiktoken
+
+
+def _library(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], pattern: str, nfc: bool) -> Engine:
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+
+    tokenizer = Tokenizer(BPE(dict(vocab), list(merges)))
+    if nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return Engine(
+        "tokenizers on the published files (tiktoken is not installed)",
+        lambda text: tokenizer.encode(text).ids,
+        independent=False,
+    )
+
+
+def compare(own: Engine, written: Encode, reason: Callable[[str], str], strings: Iterable[str] = PROBE) -> Check:
+    """Both encoders on every string."""
+    strings = tuple(strings)
+    pairs = ((text, tuple(own.encode(text)), tuple(written(text))) for text in strings)
+    differences = tuple(Difference(text, want, got, reason(text)) for text, want, got in pairs if want != got)
+    return Check(own.name, len(strings), differences, own.independent)
+
+
+_UNKNOWN = "not one of the known causes; please report it"
+
+
+def reason(source: Source) -> Callable[[str], str]:
+    """Why a string may get other ids than SentencePiece gives it, from the known causes; the last is none of them."""
+
+    def of(text: str) -> str:
+        if not isinstance(source, SentencePieceModel):
+            return _UNKNOWN
+        if "\x00" in text:
+            return "a NUL character, which sentencepiece 0.2.3 does not look up"
+        if source.normaliser != "identity" and any(unicodedata.combining(one) for one in text):
+            return "combining marks, whose order Unicode's NFKC changes and SentencePiece's does not"
+        if source.algorithm == "bpe" and source.tied:
+            return (
+                f"{source.tied} pieces share their score with others, and SentencePiece then joins the leftmost pair, "
+                "which a merge list cannot say"
+            )
+        return _UNKNOWN
+
+    return of

@@ -1,0 +1,243 @@
+"""Tokenizer files that load without remote code, with a check of their ids against the source's own engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from surgery.errors import ConversionError
+from surgery.tokenizer.adapt import DERIVED, ROLES, adapt, configuration
+from surgery.tokenizer.build import build
+from surgery.tokenizer.check import Check, compare, engine, reason
+from surgery.tokenizer.facts import TokenizerFacts, facts, load, token_text
+from surgery.tokenizer.pieces import canonical
+from surgery.tokenizer.probe import PROBE
+from surgery.tokenizer.recipe import Names, Recipe
+from surgery.tokenizer.sources import (
+    BpeFiles,
+    SentencePieceModel,
+    TiktokenRanks,
+    TokenizerJson,
+    read,
+    read_sentencepiece,
+)
+
+FAST = "PreTrainedTokenizerFast"  # reads tokenizer.json and nothing else; a Llama class would overwrite parts of it
+EXACT = "SentencePieceBackend"  # transformers 5: runs sentencepiece on the vendor's file
+
+_CARRIED = ("model_max_length", "padding_side", "truncation_side")
+
+
+@dataclass(frozen=True)
+class TokenizerFiles(Mapping[str, bytes]):
+    """Files by name, the recipe that made them, their facts, and what the self-check found."""
+
+    files: Mapping[str, bytes]
+    recipe: str
+    tokenizer_class: str
+    facts: TokenizerFacts
+    check: Check
+    notices: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.files[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def export(
+    recipe: Recipe,
+    files: Mapping[str, bytes],
+    *,
+    chat_template: str | None = None,
+    scores: Literal["published", "canonical"] = "published",
+) -> TokenizerFiles:
+    """The files to write for a checkpoint whose tokenizer files these are.
+
+    `chat_template` replaces the vendor's own. Where pieces share scores so that no merge list is exact, the class that
+    runs
+    sentencepiece itself is named, unless `scores="canonical"` asks for a vocabulary whose scores all differ: that one
+    is exact in every engine, but gives text in the added pieces other ids than the model was trained on.
+    """
+    source = read(files)
+    config = configuration(files)
+    template = chat_template if chat_template is not None else own_template(files, config)
+    if isinstance(source, TokenizerJson):
+        return _carried(source, files, config, template)
+    if scores == "canonical":
+        if not isinstance(source, SentencePieceModel):
+            raise ConversionError(
+                f"canonical scores are for SentencePiece models, and {recipe.name} has none: leave `scores` at "
+                f"published"
+            )
+        return _canonical(source, recipe, config, template)
+    recipe = adapt(recipe, source, config)
+    value = build(source, recipe)
+    tokenizer = load(value)
+    check = compare(engine(source, recipe), _plain(tokenizer), reason(source))
+    exact = recipe.ties or (isinstance(source, SentencePieceModel) and not check.identical and recipe.name == DERIVED)
+    made = facts(value, _names(recipe), template is not None, tokenizer)
+    if not exact:
+        written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
+        return TokenizerFiles(MappingProxyType(written), recipe.name, FAST, made, check, _notices(source, check))
+    assert isinstance(source, SentencePieceModel)
+    written = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
+    own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings)
+    return TokenizerFiles(
+        MappingProxyType(written),
+        recipe.name,
+        EXACT,
+        made,
+        own,
+        (f"no tokenizer.json is written, as it would not be exact: {check}", *_notices(source, own)),
+    )
+
+
+def _plain(tokenizer: Any) -> Any:
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def _canonical(
+    source: SentencePieceModel, recipe: Recipe, config: Mapping[str, Any], template: str | None
+) -> TokenizerFiles:
+    rescored = read_sentencepiece(source.name, canonical(source.data))
+    recipe = adapt(recipe, rescored, config)
+    value = build(rescored, recipe)
+    tokenizer = load(value)
+    check = compare(engine(rescored, recipe), _plain(tokenizer), reason(rescored))
+    moved = compare(engine(source, recipe), _plain(tokenizer), reason(source))
+    written = {"tokenizer.json": _json(value), **_vendor(rescored), **_configured(FAST, recipe, config, template)}
+    made = facts(value, _names(recipe), template is not None, tokenizer)
+    notice = f"scores are canonical, not the published ones that the model was trained with: {moved}"
+    return TokenizerFiles(
+        MappingProxyType(written),
+        f"{recipe.name}, canonical scores",
+        FAST,
+        made,
+        check,
+        (notice, *_notices(rescored, check)),
+    )
+
+
+def _carried(
+    source: TokenizerJson, files: Mapping[str, bytes], config: Mapping[str, Any], template: str | None
+) -> TokenizerFiles:
+    """A tokenizer.json that is there already, byte for byte, with the class that reads it as it is."""
+    try:
+        tokenizer = load(source.value)
+    except Exception as error:  # the library raises bare Exception
+        raise ConversionError(
+            f"{source.name} is JSON, but the tokenizers library cannot load it ({error}): it was written by a newer "
+            f"version, or edited by hand; "
+            "upgrade tokenizers, or take the file from the model's repository"
+        ) from error
+    names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
+    written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
+    notices: list[str] = []
+    if "tokenizer.model" in files:
+        written["tokenizer.model"] = files["tokenizer.model"]
+        notices += _beside(files["tokenizer.model"], tokenizer)
+    made = facts(source.value, _names(names), template is not None, tokenizer)
+    check = Check("itself, being carried unchanged", len(PROBE), independent=False)
+    return TokenizerFiles(MappingProxyType(written), "carried", FAST, made, check, (*notices, *_front(config, made)))
+
+
+def _known(config: Mapping[str, Any], role: str, tokenizer: Any) -> str | None:
+    name = token_text(config.get(f"{role}_token"))
+    return name if name is not None and tokenizer.token_to_id(name) is not None else None
+
+
+def _beside(data: bytes, tokenizer: Any) -> list[str]:
+    """A notice where the SentencePiece model beside a tokenizer.json would give other ids."""
+    try:
+        source = read(MappingProxyType({"tokenizer.model": data}))
+    except ConversionError as error:
+        return [f"tokenizer.model beside tokenizer.json is carried but cannot be read: {error}"]
+    if not isinstance(source, SentencePieceModel):
+        return []
+    check = compare(engine(source, Recipe("beside")), _plain(tokenizer), reason(source))
+    return (
+        []
+        if check.identical
+        else [f"tokenizer.json, which the vendor's class reads, and tokenizer.model beside it do not agree: {check}"]
+    )
+
+
+def _front(config: Mapping[str, Any], made: TokenizerFacts) -> list[str]:
+    wanted = config.get("add_bos_token")
+    if not isinstance(wanted, bool) or wanted == made.adds_bos:
+        return []
+    says = "puts" if made.adds_bos else "does not put"
+    return [
+        f"tokenizer_config.json says add_bos_token={wanted}, but tokenizer.json {says} one in front, and "
+        f"transformers 5 follows tokenizer.json"
+    ]
+
+
+def _names(recipe: Recipe) -> dict[str, str]:
+    return {f"{role}_token": name for role, name in recipe.names.items().items()}
+
+
+def _vendor(source: SentencePieceModel | TiktokenRanks | BpeFiles) -> dict[str, bytes]:
+    """The vendor's own file beside; not a tiktoken file, as programs take `tokenizer.model` for SentencePiece."""
+    return {"tokenizer.model": source.data} if isinstance(source, SentencePieceModel) else {}
+
+
+def _configured(
+    tokenizer_class: str,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    template: str | None,
+    added: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, bytes]:
+    """tokenizer_config.json and the template; `added` tokens are for the class that has no tokenizer.json to read."""
+    value: dict[str, Any] = {
+        "tokenizer_class": tokenizer_class,
+        **_names(recipe),
+        "clean_up_tokenization_spaces": False,
+    }
+    value |= {key: config[key] for key in _CARRIED if config.get(key) is not None}
+    if added is not None:
+        value["legacy"] = True  # otherwise the dummy prefix is taken out of the model
+        value["special_tokens_pattern"] = "bos" if recipe.prefix and recipe.prefix == (recipe.names.bos,) else "none"
+        value["added_tokens_decoder"] = {
+            str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added
+        }
+    written = {"tokenizer_config.json": _json(value, indent=2)}
+    if template is not None:
+        written["chat_template.jinja"] = template.encode()
+    return written
+
+
+def own_template(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:
+    """The chat template among the vendor's files: chat_template.jinja, or the key of tokenizer_config.json."""
+    if "chat_template.jinja" in files:
+        return files["chat_template.jinja"].decode("utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several by name
+        template = next(
+            (one.get("template") for one in template if isinstance(one, dict) and one.get("name") == "default"), None
+        )
+    return template if isinstance(template, str) else None
+
+
+def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
+
+
+def _notices(source: SentencePieceModel | TiktokenRanks | BpeFiles, check: Check) -> tuple[str, ...]:
+    notices = [] if check.identical else [str(check)]
+    if isinstance(source, SentencePieceModel):
+        unused = sum(piece.kind == "unused" for piece in source.pieces)
+        if unused:
+            notices.append(
+                f"{unused} pieces are marked unused: SentencePiece splits them again, which a tokenizer.json cannot do"
+            )
+    return tuple(notices)

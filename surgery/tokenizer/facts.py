@@ -1,0 +1,82 @@
+"""What a tokenizer is, in numbers: for `inspect`, and for whoever has to size an embedding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.tokenizer.probe import SAMPLES
+from surgery.tokenizer.sources import spelled_ids
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """`size` counts tokens; `max_id` is what the embedding must exceed, and the two differ where ids have holes."""
+
+    kind: str  # "BPE, byte-level", "BPE, pieces", "Unigram, pieces" ...
+    size: int
+    max_id: int
+    bos: int | None
+    eos: int | None
+    unk: int | None
+    pad: int | None
+    adds_bos: bool
+    prefix: tuple[int, ...]  # ids that add_special_tokens puts in front of a text
+    specials: Mapping[int, str]
+    chat_template: bool
+    characters_per_token: Mapping[str, float]  # on samples of ours, by language
+
+
+def load(value: Mapping[str, Any]) -> Any:
+    """The tokenizers library's Tokenizer of a tokenizer.json value."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
+
+
+def facts(
+    value: Mapping[str, Any], config: Mapping[str, Any] = {}, chat_template: bool = False, tokenizer: Any = None
+) -> TokenizerFacts:
+    """Facts of a tokenizer.json value beside its tokenizer_config.json; `tokenizer` saves loading it again."""
+    tokenizer = load(value) if tokenizer is None else tokenizer
+    ids = spelled_ids(value)
+    plain, framed = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    front = tuple(framed[: len(framed) - len(plain)]) if framed[len(framed) - len(plain) :] == plain else ()
+    named = {name: ids.get(token_text(config.get(f"{name}_token")) or "") for name in ("bos", "eos", "unk", "pad")}
+    return TokenizerFacts(
+        kind=kind(value), size=len(ids), max_id=max(ids.values()), **named,
+        adds_bos=named["bos"] is not None and front[:1] == (named["bos"],), prefix=front,
+        specials={token["id"]: token["content"] for token in value.get("added_tokens") or () if token.get("special")},
+        chat_template=chat_template or bool(config.get("chat_template")),
+        characters_per_token=characters_per_token(tokenizer),
+    )  # fmt: skip
+
+
+def token_text(token: object) -> str | None:
+    """A token's text, whether tokenizer_config.json states it plainly or as an AddedToken."""
+    content = token.get("content") if isinstance(token, Mapping) else token
+    return content if isinstance(content, str) else None
+
+
+def kind(value: Mapping[str, Any]) -> str:
+    """The model's kind and what its tokens are spelled in."""
+    return f"{value['model'].get('type', 'BPE')}, {'byte-level' if is_byte_level(value) else 'pieces'}"
+
+
+def is_byte_level(value: Mapping[str, Any]) -> bool:
+    """Whether tokens are spelled in the byte-level alphabet, by the pre-tokenizer or by the decoder."""
+    parts = [value.get("pre_tokenizer") or {}, value.get("decoder") or {}]
+    return any(
+        part.get("type") == "ByteLevel"
+        for whole in parts
+        for part in (whole, *whole.get("pretokenizers", ()), *whole.get("decoders", ()))
+    )
+
+
+def characters_per_token(tokenizer: Any, samples: Mapping[str, str] = SAMPLES) -> dict[str, float]:
+    """How many characters of text one token stands for; more is better."""
+    return {
+        name: len(text) / len(tokenizer.encode(text, add_special_tokens=False).ids) for name, text in samples.items()
+    }

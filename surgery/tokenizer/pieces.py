@@ -1,0 +1,166 @@
+"""SentencePiece vocabularies as text with scores: merging one into another, scores that never tie, training.
+
+The order of the joined vocabulary is the base's pieces, then the addition's in their own order: row ids depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from surgery.errors import ConversionError, show
+from surgery.tokenizer.pipeline import SPACE
+from surgery.tokenizer.processor import parsed, processor
+from surgery.tokenizer.sources import read_sentencepiece
+
+Scores = Literal["canonical", "published"]
+
+# Llama gives its runs of spaces -1e9, a rank of its own and no place to continue from: below it, float32 cannot count
+# by ones.
+_FLOOR = -1e8
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A joined model, and what became of each piece of the addition."""
+
+    model: bytes
+    added: tuple[str, ...]
+    duplicates: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]  # piece, reason
+    unreachable: tuple[str, ...]  # added, but no two pieces make it up, so that text never becomes it
+
+    @property
+    def report(self) -> str:
+        return (
+            f"{len(self.added)} pieces added, {len(self.duplicates)} there already, {len(self.skipped)} skipped, "
+            f"{len(self.unreachable)} out of reach"
+        )
+
+
+def merge_sentencepiece(base: bytes, addition: bytes, scores: Scores = "canonical") -> Merge:
+    """The base model with the addition's pieces behind its own.
+
+    `published` gives every new piece score 0, as Chinese-LLaMA's script did (ymcui/Chinese-LLaMA-Alpaca
+    scripts/merge_tokenizer): it outranks every old merge, so that old words are cut anew. `canonical` continues below
+    the
+    base's lowest score: text without new pieces keeps its ids, and no two pieces tie.
+    """
+    return add_pieces(base, [piece.text for piece in read_sentencepiece("the addition", addition).pieces], scores)
+
+
+def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical", chains: bool = False) -> Merge:
+    """The base model with these pieces behind its own; a space may be written as such.
+
+    `chains` adds the steps between what the base cuts a word into and the word itself, without which BPE never reaches
+    it:
+    a trained addition has them, a word list does not.
+    """
+    read = read_sentencepiece("the base", base)
+    there = {piece.text for piece in read.pieces}
+    added: dict[str, None] = {}
+    duplicates: dict[str, None] = {}
+    skipped: dict[str, str] = {}
+    for piece in _chained(base, pieces) if chains else pieces:
+        text = piece.replace(" ", SPACE)
+        reason = refusal(text)
+        if reason is not None:
+            skipped[text] = reason
+        elif text in there:
+            duplicates[text] = None
+        else:
+            added[text] = None
+            there.add(text)
+    model = parsed(base)
+    lowest = _lowest(model)
+    for place, text in enumerate(added, 1):
+        model.pieces.add(piece=text, score=0.0 if scores == "published" else lowest - place)
+    data: bytes = model.SerializeToString()
+    out = (
+        tuple(
+            text
+            for text in added
+            if not any(text[:cut] in there and text[cut:] in there for cut in range(1, len(text)))
+        )
+        if read.algorithm == "bpe"
+        else ()
+    )
+    return Merge(
+        data, tuple(added), tuple(duplicates), tuple(skipped.items()), tuple(text for text in out if len(text) > 1)
+    )
+
+
+def refusal(text: str) -> str | None:
+    """Why a text cannot be a piece, or None."""
+    if not text:
+        return "it is empty"
+    if any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in text):
+        return "it has control characters"
+    if "\ufffd" in text:
+        return "it has a replacement character, the trace of a wrong decoding"
+    return None
+
+
+def _chained(base: bytes, words: Iterable[str]) -> Iterator[str]:
+    own = processor(base)
+    for word in words:
+        parts = own.encode(word, out_type=str)
+        whole = word.replace(" ", SPACE)
+        joined = ""
+        for part in _without_prefix(parts, whole):
+            joined += part
+            yield joined
+        if joined != whole:
+            yield whole
+
+
+def _without_prefix(parts: list[str], whole: str) -> list[str]:
+    """The parts of a word itself, without the space that SentencePiece puts in front."""
+    if whole.startswith(SPACE) or not parts or not parts[0].startswith(SPACE):
+        return parts
+    return [part for part in (parts[0][1:], *parts[1:]) if part]
+
+
+def _lowest(model: Any) -> float:
+    lowest = min((piece.score for piece in model.pieces if piece.score > _FLOOR), default=0.0)
+    if lowest - len(model.pieces) < -(2**23):
+        raise ConversionError(
+            f"the base's lowest score is {lowest:.0f}, below which float32 cannot count a vocabulary by ones: its "
+            f"scores were edited; "
+            "start from the vendor's own file"
+        )
+    return float(lowest)
+
+
+def canonical(data: bytes) -> bytes:
+    """The same vocabulary with scores that all differ: a normal piece whose score is taken goes last, in order of ids.
+
+    Raises where nothing ties. The runs of spaces to which Llama gives -1e9 are left alone.
+    """
+    model = parsed(data)
+    normal = 1  # ModelProto.SentencePiece.Type.NORMAL
+    taken: set[float] = set()
+    late = []
+    for piece in model.pieces:
+        if piece.type == normal and piece.score > _FLOOR:
+            (late.append(piece) if piece.score in taken else taken.add(piece.score))
+    if not late:
+        raise ConversionError(
+            "no two pieces share a score, so there is nothing to make canonical: leave `scores` at published"
+        )
+    lowest = _lowest(model)
+    for place, piece in enumerate(late, 1):
+        piece.score = lowest - place
+    rescored: bytes = model.SerializeToString()
+    return rescored
+
+
+def add_piece(data: bytes, text: str) -> bytes:
+    """The model with one more normal piece of score 0, as Chinese-Alpaca appended its [PAD], which text never reaches."""
+    if any(piece.text == text for piece in read_sentencepiece("the base", data).pieces):
+        raise ConversionError(f"{show(text)} is a piece of the base already; nothing to add")
+    model = parsed(data)
+    model.pieces.add(piece=text, score=0.0)
+    joined: bytes = model.SerializeToString()
+    return joined
