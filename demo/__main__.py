@@ -87,7 +87,7 @@ def real_model(source: Path) -> None:
 
 def weightsmith(*arguments: str | Path) -> float:
     """Runs the command as a user would, showing it; the seconds it took. Its failure ends the demo with its status."""
-    words = [str(each.relative_to(ROOT)) if isinstance(each, Path) else each for each in arguments]
+    words = [f"./{each.relative_to(ROOT)}" if isinstance(each, Path) else each for each in arguments]
     print(f"\n$ weightsmith {shlex.join(words)}", flush=True)
     start = time.perf_counter()
     status = subprocess.run([COMMAND, *words], cwd=ROOT).returncode
