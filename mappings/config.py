@@ -67,6 +67,7 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             problems.append(f"the key for {FACTS[fact].meaning} ({_key(family, fact)}) is missing")
             continue
         facts = facts.with_({fact: _resolve(value, facts)}, origin)
+    problems += _indivisible(family, facts)
     unread = sorted(key for key in config if _unread(family, key, config[key]) and key not in accept)
     if unread:
         flags = " ".join(f"--accept-key {key}" for key in unread if key.isidentifier())
@@ -131,6 +132,21 @@ def _resolve(value: Any, facts: Facts) -> Any:
     if not value.over:
         return facts[value.fact]
     return facts[value.fact] // facts[value.over] if facts.knows(value.over) and facts[value.over] else None
+
+
+def _indivisible(family: Family, facts: Facts) -> list[str]:
+    """Heads that do not divide what they must: whole heads are the unit in which everything here moves."""
+    stated = [(s.fact, s.value if isinstance(s, Fixed) else s.default, isinstance(s, Fixed)) for s in family.settings]
+    shares = [
+        (value.fact, value.over)
+        for fact, value, fixed in stated
+        if isinstance(value, Of) and value.over and (fixed or facts.origins.get(fact, "").endswith("is absent"))
+    ]
+    return [
+        f"{facts.origins.get(whole)} = {facts[whole]} is not divisible by {facts.origins.get(part)} = {facts[part]}"
+        for whole, part in (*shares, ("heads", "kv"))
+        if facts.knows(whole) and facts.knows(part) and facts[whole] % facts[part]
+    ]
 
 
 def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, Any]) -> None:

@@ -66,6 +66,7 @@ LLAMA = Family(
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
     leave=(INV_FREQ,),
+    harmless=("model_max_length",),
     constants={"use_cache": True},
 )
 

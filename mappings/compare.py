@@ -1,0 +1,168 @@
+"""What the tables say about a pair of families: how tensors correspond, what each difference costs, what is impossible.
+
+Everything here is computed from the same rows and settings that convert; nothing is written down twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mappings import families
+from mappings.config import refusals
+from mappings.family import Family, Fixed, Of, Row, Setting
+from surgery.facts import FACTS, Facts
+from surgery.legalise import Refusal, Unexpressible, legalise
+from surgery.model import Model
+from surgery.passes import Pass
+from surgery.values import Exactness
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """The tensors on both sides that hold the same roles."""
+
+    source: tuple[Row, ...]
+    target: tuple[Row, ...]
+
+    @property
+    def same(self) -> bool:
+        return [(r.name, r.layout) for r in self.source] == [(r.name, r.layout) for r in self.target]
+
+    @property
+    def change(self) -> str:
+        """What happens to the tensors, in a word or two."""
+        if not self.target:
+            return "has no place"
+        words = []
+        if len(self.source) < len(self.target):
+            words.append("split")
+        elif len(self.source) > len(self.target):
+            words.append("fused")
+        elif [r.layout for r in self.source] != [r.layout for r in self.target]:
+            words.append("re-ordered")
+        if [r.name for r in self.source] != [r.name for r in self.target] and not words:
+            words.append("renamed")
+        return ", ".join(words) or "as it is"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A source family and a target, judged by what the source is when its config leaves every choice at its default."""
+
+    source: Family
+    target: Family
+    exactness: Exactness | None  # None: impossible
+    passes: tuple[Pass, ...]
+    refusals: tuple[Refusal, ...]
+    conditions: tuple[str, ...]  # what must hold of a particular checkpoint
+
+    @property
+    def symbol(self) -> str:
+        return "-" if self.exactness is None else str(self.exactness)
+
+
+def directions() -> tuple[Direction, ...]:
+    """Every ordered pair of different families, each source variant against the target variant that fits it best."""
+    found = []
+    for source in families():
+        for name in sorted({f.name for f in families()} - {source.name}):
+            found.append(direction(source, name))
+    return tuple(found)
+
+
+def direction(source: Family, target: str) -> Direction:
+    """The way from a family to another, by tables alone."""
+    facts = typical(source)
+    variants = [f for f in families() if f.name == target]
+    best = min((_judged(source, variant, facts) for variant in variants), key=lambda d: (d.exactness is None, len(d.refusals)))
+    return best
+
+
+def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
+    """The tensors of both families grouped by the roles they share."""
+    groups: list[tuple[set[str], list[Row], list[Row]]] = []
+    for side, family in enumerate((source, target)):
+        for row in family.rows:
+            roles = set(row.roles.split())
+            touching = [g for g in groups if g[0] & roles]
+            merged: tuple[set[str], list[Row], list[Row]] = (roles, [], [])
+            for group in touching:
+                merged[0].update(group[0])
+                merged[1].extend(group[1])
+                merged[2].extend(group[2])
+            merged[1 + side].append(row)
+            at = groups.index(touching[0]) if touching else len(groups)
+            groups = [g for g in groups if g not in touching]
+            groups.insert(at, merged)
+    return tuple(Correspondence(tuple(s), tuple(t)) for _, s, t in groups if s)
+
+
+def typical(family: Family) -> Facts:
+    """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart."""
+    sizes = {"layer": 2, "hidden": 64, "vocab": 320, "ffn": 96, "heads": 4, "kv": 4, "head": 16, "context": 128}
+    facts = Facts().with_(sizes, "typical")
+    for setting in family.settings:
+        if isinstance(setting, Fixed):
+            facts = facts.with_({setting.fact: _plain(setting.value, facts)}, setting.why)
+            continue
+        stated = {fact: value for fact, value in setting.defaults() if not isinstance(value, Of) and fact not in sizes}
+        facts = facts.with_(stated, f"default of {setting.keys[0]}")
+    return facts.with_({"tied": bool(facts["tied"])}, "default")
+
+
+def _judged(source: Family, target: Family, facts: Facts) -> Direction:
+    """By the defaults; where those are refused, by what else the source's config may say."""
+    conditions = _conditions(source, target)
+    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
+    for _ in range(2):
+        try:
+            _, passes = legalise(Model(facts, {}), partial(refusals, target))
+        except Unexpressible as refused:
+            blocking = refused.refusals
+            if any(r.fact not in free for r in blocking):
+                break
+            facts = facts.with_({r.fact: _wanted(target, r.fact, facts) for r in blocking}, "as the target has it")
+        else:
+            weakest = max((p.exactness for p in passes), default=Exactness.BYTE)
+            return Direction(source, target, weakest, passes, (), conditions)
+    return Direction(source, target, None, (), blocking, conditions)
+
+
+def _wanted(target: Family, fact: str, facts: Facts) -> Any:
+    """What the target can express of a fact."""
+    fixed = [s.value for s in target.settings if isinstance(s, Fixed) and s.fact == fact]
+    return _plain(fixed[0], facts) if fixed else FACTS[fact].neutral
+
+
+def _conditions(source: Family, target: Family) -> tuple[str, ...]:
+    """Facts that the source's config may state in ways that the target's cannot."""
+    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
+    found = []
+    stated = {fact for s in target.settings for fact in s.fact.split()}
+    for setting in target.settings:
+        if isinstance(setting, Fixed) and setting.fact in free:
+            found.append(f"{FACTS[setting.fact].meaning} ({setting.fact}) must be {_said(setting.value)}: {setting.why}")
+    for name in sorted(free - stated):
+        if FACTS[name].kind == "trait":
+            found.append(f"{FACTS[name].meaning} ({name}) must be {_said(FACTS[name].neutral)}: no key of the target states it")
+    return tuple(found)
+
+
+def _plain(value: Any, facts: Facts) -> Any:
+    if not isinstance(value, Of):
+        return value
+    return facts[value.fact] // facts[value.over] if value.over else facts[value.fact]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Of):
+        return f"{value.fact} / {value.over}" if value.over else value.fact
+    return "absent" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def names(found: Iterable[Family]) -> tuple[str, ...]:
+    """The families' names, each once, in order."""
+    return tuple(dict.fromkeys(f.name for f in found))

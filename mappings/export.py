@@ -1,0 +1,59 @@
+"""The tables as JSON values, expanded, under a stable schema: for other tools, and for the documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mappings import families
+from mappings.compare import directions
+from mappings.family import Family, Fixed, Of
+
+SCHEMA = 1
+
+
+def export() -> dict[str, Any]:
+    """Every family and every direction."""
+    return {
+        "schema": SCHEMA,
+        "families": [_family(f) for f in families()],
+        "directions": [
+            {
+                "from": d.source.label,
+                "to": d.target.name,
+                "exactness": None if d.exactness is None else str(d.exactness),
+                "passes": [p.name for p in d.passes],
+                "conditions": list(d.conditions),
+                "refused": [{"fact": r.fact, "value": r.value, "reason": r.reason or r.origin} for r in d.refusals],
+            }
+            for d in directions()
+        ],
+    }
+
+
+def _family(family: Family) -> dict[str, Any]:
+    return {
+        "name": family.name,
+        "variant": family.variant,
+        "title": family.title,
+        "architecture": family.architecture,
+        "model_type": family.model_type,
+        "source": family.source,
+        "rows": [
+            {"name": r.name, "roles": r.roles.split(), "layout": r.layout, "when": r.when, "bias": r.bias} for r in family.rows
+        ],
+        "settings": [
+            {"facts": [s.fact], "fixed": _value(s.value), "why": s.why}
+            if isinstance(s, Fixed)
+            else {"facts": list(s.facts), "keys": list(s.keys), "default": _value(s.default), "via": s.via.name}
+            for s in family.settings
+        ],
+        "left": [{"name": item.name, "why": item.why} for item in family.leave],
+        "harmless": list(family.harmless),
+        "notes": list(family.notes),
+    }
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Of):
+        return "required" if not value.fact else {"of": value.fact, "over": value.over}
+    return list(value) if isinstance(value, tuple) else value
