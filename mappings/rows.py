@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from mappings.family import Family, Row
+from surgery.dtypes import FLOATS
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import Facts
 from surgery.layout import Layout, Leaf, Sizes, leaves, parse, width
@@ -93,6 +94,9 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
         used.add(name)
         if found.shape != slot.shape:
             wrong.append(_wrong_shape(slot, found, sizes))
+            continue
+        if found.dtype not in FLOATS:
+            wrong.append(f"{show(found.name)} has dtype {found.dtype}, not a floating-point type")
             continue
         strided = leaves(slot.layout, sizes, found.strides) if _is_strided(found) else slot.leaves
         for role_name, template, leaf in zip(roles, slot.roles, strided, strict=True):
@@ -238,7 +242,7 @@ def _with_layers(rows: Sequence[Row], facts: Facts, headers: Mapping[str, Header
     if facts.knows("layer") and facts["layer"] != len(found):
         raise ConversionError(
             f"config.json: {facts.origins['layer']} = {show(facts['layer'])}, but layers 0..{len(found) - 1} are present. "
-            "One of the two belongs to another model, or the download is incomplete."
+            "Either tensors are missing (an incomplete download), or the config belongs to another model."
         )
     return facts.with_({"layer": len(found)}, facts.origins.get("layer", "the tensors' names"))
 
@@ -293,7 +297,7 @@ def _report(family: Family, facts: Facts, missing: list[str], wrong: list[str], 
     if unexpected:
         told.append(f"{len(unexpected)} unexpected ({listed(_suspicious(name) for name in unexpected)})")
     if wrong:
-        told.append(f"{len(wrong)} of the wrong shape ({'; '.join(wrong[:3])}{' and more' if len(wrong) > 3 else ''})")
+        told.append(f"{len(wrong)} of the wrong shape or dtype ({'; '.join(wrong[:3])}{' and more' if len(wrong) > 3 else ''})")
     if told:
         raise ConversionError(
             f"the tensors are not those of {family.title} with {facts['layer']} layers: {'; '.join(told)}. Every tensor must be "
