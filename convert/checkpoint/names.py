@@ -9,6 +9,7 @@ from surgery.errors import ConversionError, UnsafeInput, show
 LONGEST_TENSOR_NAME = 512
 LONGEST_FILE_NAME = 255
 
+_USUAL = re.compile(rf"[A-Za-z0-9_\-][A-Za-z0-9_.\-]{{0,{LONGEST_TENSOR_NAME - 1}}}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\-/]")
 _PRINTABLE = re.compile(r"[A-Za-z0-9_.\-/ +@=]+")
 _STEPS_ELSEWHERE = re.compile(r"[/\\]|\A[A-Za-z]:|\A\.\.\Z")
@@ -29,6 +30,8 @@ def fault_in_tensor_name(name: str) -> str | None:
     >>> fault_in_tensor_name("mlp.up_pr\\u043ej")
     'unexpected character U+043E in the tensor name'
     """
+    if _USUAL.fullmatch(name):
+        return None
     if not name:
         return "a tensor with an empty name"
     if len(name) > LONGEST_TENSOR_NAME:

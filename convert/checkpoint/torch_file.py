@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from convert.checkpoint.disguises import disguise_of_torch
 from convert.checkpoint.files import OpenFile
 from convert.checkpoint.names import fault_in_tensor_name
-from convert.checkpoint.pickle_machine import LONGEST_PICKLE, Machine, Refused, Storage, Window
+from convert.checkpoint.pickle_machine import LONGEST_PICKLE, Machine
+from convert.checkpoint.pickle_symbols import Refused, Storage, Window
 from convert.checkpoint.stored import Contents, Stored
 from convert.checkpoint.torch_zip import read_record, read_records
 from surgery.dtypes import ITEMSIZE
@@ -92,7 +93,7 @@ def _read_legacy(file: OpenFile) -> tuple[object, dict[str, Storage], dict[str, 
         raise Refused("its byteorder is not little-endian, which is not supported. Re-save it.")
     value, keys = machines[3].run(), machines[4].run()
     storages, places = machines[3].storages, {}
-    if type(keys) is not list or {str(key) for key in keys} != set(storages) or len(keys) != len(storages):
+    if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages):
         raise Refused("the list of storages does not fit the tensors: the file is damaged.")
     at = sum(machine.taken for machine in machines)
     for key in keys:
