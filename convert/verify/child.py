@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ def run_child(
     done = subprocess.run(
         [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
         input=json.dumps(task),
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},  # blocks go back when freed: the bound holds
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,9 @@ from convert.verify.verdict import Logits, Stage, Tolerance
 
 _PROBE = 2.0**-10  # relative size of the perturbation that measures amplification
 _WORST = 12.0  # largest over rms of a bounded number of roughly normal differences
-_LOGITS = 1 << 20  # logits of one block, over all positions
+_SPREAD = 4.0  # the worst token's error over the typical one
+_FAINT = 0.05
+_VALUES = 1 << 20  # logits or embedding values in one block
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,21 @@ def sub_block(
     return stage, after, free_after
 
 
+def embedding(
+    source: Decoder, output: Decoder, frame: Frame, blocks: list[tuple[int, int]], tolerance: Tolerance
+) -> Stage:
+    """Compare the embeddings of the tokens in `blocks`, one by one; the stage's error is that of the worst token."""
+    worst = 0.0
+    for start, stop in blocks:
+        ids = torch.arange(start, stop)[:, None]
+        expected, found = frame(source.embed(ids)).double(), output.embed(ids).double()
+        size = expected.square().mean(-1).sqrt()
+        off = (found - expected).square().mean(-1).sqrt()
+        floor = _FAINT * size.mean() + 1e-300  # rows of tokens that were never trained may be next to nothing
+        worst = max(worst, float((off / size.clamp(min=float(floor))).nan_to_num(nan=math.inf).max()))
+    return Stage("embedding", worst, _SPREAD * tolerance.sub_block(1.0), None)
+
+
 def logits(
     source: Decoder,
     output: Decoder,
@@ -115,10 +133,10 @@ def logits(
     return seen.verdict(tolerance.logits(amplification)), amplification
 
 
-def grid(start: int, stop: int, positions: int) -> list[tuple[int, int]]:
-    """Rows start..stop of the head in blocks whose logits stay small."""
-    step = max(1, _LOGITS // max(1, positions))
-    return [(low, min(low + step, stop)) for low in range(start, stop, step)]
+def grid(stop: int, width: int) -> list[tuple[int, int]]:
+    """The tokens below `stop` in blocks small enough to hold `width` values of each."""
+    step = max(1, _VALUES // max(1, width))
+    return [(low, min(low + step, stop)) for low in range(0, stop, step)]
 
 
 class _Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from convert.checkpoint.stored import Checkpoint, Stored
 from surgery.errors import ConversionError, show
 
 #: `read(stored, start, stop)` returns the bytes of rows start..stop of a tensor, row-major, in its stored type.
-Read = Callable[[Stored, int, int], bytes | bytearray]
+Read = Callable[[Stored, int, int], bytearray]
 
 _TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -64,7 +65,7 @@ class Weights:
     def vector(self, name: str) -> Tensor:
         """A whole small tensor (norm weights, biases)."""
         stored = self._stored(name)
-        return self._values(stored, 0, stored.shape[0]) if stored.shape else self._values(stored, 0, 1)
+        return self._values(stored, 0, stored.shape[0])
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Rows start..stop, along the first axis; block-scaled FP8 comes multiplied out."""
@@ -79,10 +80,11 @@ class Weights:
         return values.to(self._rounded).to(self.compute) if self._rounded else values
 
     def embed(self, ids: Tensor, name: str) -> Tensor:
-        """The rows that `ids` name; only those are read."""
+        """The rows that `ids` name; only those are read, neighbours together."""
         wanted, where = torch.unique(ids, return_inverse=True)
-        table = torch.cat([self.rows(name, row, row + 1) for row in wanted.tolist()])
-        return table[where.to(self.device)]
+        starts = [0, *((wanted.diff() > 1).nonzero().flatten() + 1).tolist(), len(wanted)]
+        runs = [(int(wanted[low]), int(wanted[high - 1]) + 1) for low, high in pairwise(starts)]
+        return torch.cat([self.rows(name, start, stop) for start, stop in runs])[where.to(self.device)]
 
     def linear(self, x: Tensor, name: str, bias: str | None = None, rows: tuple[int, int] | None = None) -> Tensor:
         """``x @ W[rows].T (+ bias[rows])`` for a matrix stored [out, in]."""
@@ -118,9 +120,8 @@ class Weights:
     def _values(self, stored: Stored, start: int, stop: int) -> Tensor:
         if stored.dtype not in _TORCH:
             raise ConversionError(f"The tensor {show(stored.name)} has type {stored.dtype}, no type of a weight.")
-        raw = torch.frombuffer(bytearray(self._read(stored, start, stop)), dtype=torch.uint8)
-        values = raw.view(_TORCH[stored.dtype]).reshape(-1 if not stored.shape else stop - start, *stored.shape[1:])
-        return values.to(self.compute).to(self.device)
+        raw = torch.frombuffer(self._read(stored, start, stop), dtype=_TORCH[stored.dtype])
+        return raw.reshape(stop - start, *stored.shape[1:]).to(self.compute).to(self.device)
 
     def _blocks(self, stored: Stored, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Row blocks within the bound, on a grid that block-scaled tensors share."""
