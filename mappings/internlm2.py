@@ -15,7 +15,7 @@ R = "layer.{layer}."
 INTERNLM2 = LLAMA.derive(
     name="internlm2",
     title="InternLM2",
-    recognise=Recognise(model_type="internlm2", architectures=("InternLM2ForCausalLM",)),
+    recognise=Recognise(architectures=("InternLM2ForCausalLM",)),  # the first chat release says model_type internlm
     architecture="InternLM2ForCausalLM",
     model_type="internlm2",
     source="internlm/internlm2-7b modeling_internlm2.py",

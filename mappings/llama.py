@@ -66,7 +66,8 @@ LLAMA = Family(
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
     leave=(INV_FREQ,),
-    harmless=("model_max_length",),
+    # tokenizer limits, and marks that some releases put there and no modeling code reads
+    harmless=("model_max_length", "max_sequence_length", "is_llama_config", "rope_interleaved", "internal_version"),
     constants={"use_cache": True},
 )
 
