@@ -1,10 +1,8 @@
 """The vocabularies we know by sight, and what their files do not say.
 
 A vocabulary is recognised by what is in the file, not by the checkpoint's family: Baichuan's pieces are Baichuan's
-pieces in
-a Llama too. The rest (normaliser, dummy prefix, user-defined pieces, merge order) is read from the file; a vocabulary
-that
-is not listed gets a recipe derived from the model alone.
+pieces in a Llama too. The rest (normaliser, dummy prefix, user-defined pieces, merge order) is read from the file; a
+vocabulary that is not listed gets a recipe derived from the model alone.
 
 Measured against the vendors' own tokenizers: facts/tokenizers.md, and `python -m tests.tokenizer_table` for today's
 figures.

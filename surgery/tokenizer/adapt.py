@@ -20,7 +20,7 @@ DERIVED = "derived from the model"
 
 
 def generic(source: Source, adds_bos: bool = True) -> Recipe:
-    """The recipe of an unlisted SentencePiece or GPT-2 vocabulary; raises for tiktoken, whose file states no pattern."""
+    """The recipe of an unlisted SentencePiece or GPT-2 vocabulary; raises for tiktoken, which states no pattern."""
     match source:
         case SentencePieceModel():
             names = Names(*map(source.text, (source.bos, source.eos, source.unk, source.pad)))

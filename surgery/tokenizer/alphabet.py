@@ -1,8 +1,7 @@
 """Bytes as printable characters: the alphabet in which byte-level tokenizers spell their tokens.
 
 GPT-2 gave every byte a visible character, so that a token can be a JSON key: 188 bytes stand for themselves, the other
-68
-follow from U+0100 in ascending order (openai/gpt-2 src/encoder.py `bytes_to_unicode`).
+68 follow from U+0100 in ascending order (openai/gpt-2 src/encoder.py `bytes_to_unicode`).
 """
 
 from __future__ import annotations

@@ -193,7 +193,13 @@ def reason(source: Source) -> Callable[[str], str]:
             return "a NUL character, which sentencepiece 0.2.3 does not look up"
         if source.normaliser != "identity" and any(unicodedata.combining(one) for one in text):
             return "combining marks, whose order Unicode's NFKC changes and SentencePiece's does not"
-        if source.algorithm == "bpe" and source.tied:
+        if source.normaliser not in ("identity", "nfkc", "nmt_nfkc"):
+            return f"the model's rules {source.normaliser}, which tokenizers applies to whole graphemes only"
+        if source.algorithm == "unigram":
+            return (
+                "two ways of cutting with (nearly) equal scores: SentencePiece adds in float32, tokenizers in float64"
+            )
+        if source.tied:
             return (
                 f"{source.tied} pieces share their score with others, and SentencePiece then joins the leftmost pair, "
                 "which a merge list cannot say"

@@ -62,9 +62,8 @@ def export(
     """The files to write for a checkpoint whose tokenizer files these are.
 
     `chat_template` replaces the vendor's own. Where pieces share scores so that no merge list is exact, the class that
-    runs
-    sentencepiece itself is named, unless `scores="canonical"` asks for a vocabulary whose scores all differ: that one
-    is exact in every engine, but gives text in the added pieces other ids than the model was trained on.
+    runs sentencepiece itself is named, unless `scores="canonical"` asks for a vocabulary whose scores all differ: that
+    one is exact in every engine, but gives text in the added pieces other ids than the model was trained on.
     """
     source = read(files)
     config = configuration(files)

@@ -1,8 +1,8 @@
 """Merges in order, recovered from vocabularies that only carry scores or ranks.
 
 SentencePiece and tiktoken join any two neighbours whose joint text is in the vocabulary, best score or lowest rank
-first. A
-merge list says the same once it holds *every* way of cutting each piece into two pieces, ordered by that score or rank.
+first. A merge list says the same once it holds *every* way of cutting each piece into two pieces, ordered by that score
+or rank.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ def merges_by_score(pieces: Sequence[Piece], renamed: Mapping[int, str]) -> list
     """Merges of a SentencePiece BPE model; pieces that are not normal neither arise from merges nor take part in them.
 
     Order is by score, not by id: 892 of InternLM's pieces are out of order. Equal scores keep the order of ids, which
-    is a
-    choice: SentencePiece then takes the leftmost pair, which no merge list can say.
+    is a choice: SentencePiece then takes the leftmost pair, which no merge list can say.
     """
     mergeable = {piece.text for place, piece in enumerate(pieces) if piece.kind == "normal" and place not in renamed}
     ranked = sorted(

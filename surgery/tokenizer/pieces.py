@@ -44,8 +44,7 @@ def merge_sentencepiece(base: bytes, addition: bytes, scores: Scores = "canonica
 
     `published` gives every new piece score 0, as Chinese-LLaMA's script did (ymcui/Chinese-LLaMA-Alpaca
     scripts/merge_tokenizer): it outranks every old merge, so that old words are cut anew. `canonical` continues below
-    the
-    base's lowest score: text without new pieces keeps its ids, and no two pieces tie.
+    the base's lowest score: text without new pieces keeps its ids, and no two pieces tie.
     """
     return add_pieces(base, [piece.text for piece in read_sentencepiece("the addition", addition).pieces], scores)
 
@@ -54,8 +53,7 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     """The base model with these pieces behind its own; a space may be written as such.
 
     `chains` adds the steps between what the base cuts a word into and the word itself, without which BPE never reaches
-    it:
-    a trained addition has them, a word list does not.
+    it: a trained addition has them, a word list does not.
     """
     read = read_sentencepiece("the base", base)
     there = {piece.text for piece in read.pieces}

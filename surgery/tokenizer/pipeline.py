@@ -14,14 +14,13 @@ Json = dict[str, Any]
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
-# What `nmt_nfkc` does before NFKC (google/sentencepiece src/builder.cc, BuildNmtNFKCMap): 14 characters become a
-# space, 30 vanish.
+# What `nmt_nfkc` does before NFKC (google/sentencepiece src/builder.cc, BuildNmtNFKCMap): 14 characters become a space,
+# 30 vanish.
 _SPACES = "\t\n\f\r\u1680\u200b\u200c\u200e\u200f\u2028\u2029\u2581\ufeff\ufffd"
 _GONE = "".join(map(chr, (*range(1, 9), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F)))
 # Where SentencePiece's NFKC (src/builder.cc, BuildNFKCMap) and that of tokenizers disagree on single characters: the
-# wave dash
-# is kept on purpose, the others are younger than the Unicode tables of tokenizers. Found by asking both about every
-# code point.
+# wave dash is kept on purpose, the others are younger than the Unicode tables of tokenizers. Found by asking both about
+# every code point.
 _KEPT = "\uff5e"
 _YOUNGER = {
     "\u32ff": "\u4ee4\u548c",
@@ -29,8 +28,8 @@ _YOUNGER = {
     "\U0001f16c": "MR",
     **{chr(0x1FBF0 + digit): str(digit) for digit in range(10)},
 }
-# Protected characters hide behind these while the others are normalised: first Unicode's 32 noncharacters, then
-# private use.
+# Protected characters hide behind these while the others are normalised: first Unicode's 32 noncharacters, then private
+# use.
 _MASKS = (*map(chr, range(0xFDD0, 0xFDF0)), *map(chr, range(0x10F000, 0x10FF00)))
 
 
@@ -71,7 +70,7 @@ def normaliser(model: SentencePieceModel, steps: Iterable[Step], protected: Iter
         )  # before the rules, as an empty text has no prefix but a deleted one has
     parts += _rules(model, tuple(protected))
     if model.collapse_spaces:
-        parts += [{"type": "Strip", "strip_left": True, "strip_right": True}, replace_pattern(" {2,}", " ")]
+        parts += [replace_pattern(rf"\A +|[ {SPACE}]+\z", ""), replace_pattern(" {2,}", " ")]
         if model.dummy_prefix and not model.space_suffix:
             parts.append({"type": "Prepend", "prepend": " "})
     if model.dummy_prefix and model.space_suffix:
@@ -90,7 +89,8 @@ def _rules(model: SentencePieceModel, protected: Sequence[str]) -> list[Json]:
         from base64 import b64encode
 
         return [{"type": "Precompiled", "precompiled_charsmap": b64encode(model.charsmap).decode()}]
-    hidden = list(zip((one for one in (*protected, _KEPT) if _moves(one)), _MASKS, strict=False))
+    kept = (*protected, _KEPT) if name == "nmt_nfkc" else protected
+    hidden = list(zip((one for one in kept if _moves(one)), _MASKS, strict=False))
     rules = [replace(one, mask) for one, mask in (*hidden, *_YOUNGER.items())]
     if name == "nmt_nfkc":
         rules += [replace_pattern(f"[{_escaped(_GONE)}]", ""), replace_pattern(f"[{_escaped(_SPACES)}]", " ")]

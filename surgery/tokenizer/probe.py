@@ -1,7 +1,8 @@
 """Text on which a written tokenizer is compared with the source's engine, and samples by which vocabularies compare.
 
-All of it was written for this purpose. It leans on what has gone wrong: runs of spaces, line ends, digits, full-width forms,
-characters without a piece, combining marks, words that two orders of merging cut differently. It has no special tokens.
+All of it was written for this purpose. It leans on what has gone wrong: runs of spaces, line ends, digits, full-width
+forms, characters without a piece, combining marks, words that two orders of merging cut differently. It has no special
+tokens.
 """
 
 # ruff: noqa: E501, RUF001

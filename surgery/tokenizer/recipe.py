@@ -1,8 +1,7 @@
 """What a vocabulary file does not say about itself: which tokens are never split, what goes in front, other names.
 
 A recipe is data. Everything that a SentencePiece model states (normaliser, dummy prefix, user-defined pieces, scores)
-is read
-from the model, so that a recipe without a single entry is exact for a vocabulary nobody has seen before.
+is read from the model, so that a recipe without a single entry is exact for a vocabulary nobody has seen before.
 """
 
 from __future__ import annotations

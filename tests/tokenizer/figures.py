@@ -1,8 +1,7 @@
 """The figures to reach, from facts/tokenizers.md, written before the code: strings whose ids equal the vendor's own.
 
 Of 135 golden strings, 135 with special tokens in front, and 1500 fuzzed ones; then chat prompts, equal and all told,
-where a
-prompt that the vendor's format refuses must be refused. Chinese-LLaMA's figures are those of the exact class.
+where a prompt that the vendor's format refuses must be refused. Chinese-LLaMA's figures are those of the exact class.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""Where new tokens come from: another tokenizer.json, tiktoken ranks, SentencePiece pieces, a list of words; and filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from surgery.errors import ConversionError, UsageError, show
+from surgery.tokenizer.alphabet import unspell
+from surgery.tokenizer.facts import is_byte_level
+from surgery.tokenizer.pipeline import SPACE
+from surgery.tokenizer.sources import (
+    looks_like_tiktoken,
+    read_sentencepiece,
+    read_tiktoken,
+    read_tokenizer_json,
+    refuse_pointer,
+)
+
+Filter = Callable[[str], bool]
+
+# Ideographs and what is written between them. Kana and hangul are left out: they are other languages' words.
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_CJK = re.compile(rf" ?[{_HAN}\u3000-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff60]*")
+
+
+def donor_tokens(name: str, data: bytes) -> tuple[bytes | str, ...]:
+    """A donor's tokens in its own order, special ones and single bytes left out.
+
+    By the name and the content: *.json, tiktoken lines, *.txt with a word a line, otherwise a SentencePiece model.
+    """
+    refuse_pointer(name, data)
+    if name.endswith(".json"):
+        return _from_json(name, data)
+    if looks_like_tiktoken(data):
+        ranks = read_tiktoken(name, data).ranks
+        return tuple(token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1)
+    if name.endswith(".txt"):
+        return words(name, data)
+    pieces = read_sentencepiece(name, data).pieces
+    return tuple(piece.text.replace(SPACE, " ") for piece in pieces if piece.kind == "normal")
+
+
+def _from_json(name: str, data: bytes) -> tuple[bytes | str, ...]:
+    value = read_tokenizer_json(name, data).value
+    special = {token["content"] for token in value.get("added_tokens") or ()}
+    vocab = value["model"].get("vocab", {})
+    ordered = [piece[0] for piece in vocab] if isinstance(vocab, list) else sorted(vocab, key=vocab.__getitem__)
+    ordinary = [token for token in ordered if token not in special]
+    if is_byte_level(value):
+        spelled = (unspell(token) for token in ordinary)
+        return tuple(token for token in spelled if token is not None and len(token) > 1)
+    return tuple(token.replace(SPACE, " ") for token in ordinary if not re.fullmatch("<0x[0-9A-F]{2}>", token))
+
+
+def words(name: str, data: bytes) -> tuple[str, ...]:
+    """One word a line, empty lines and surrounding spaces dropped."""
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConversionError(
+            f"{show(name)} is not UTF-8 text ({show(str(error))}); save the word list as UTF-8"
+        ) from error
+    return tuple(dict.fromkeys(word for line in lines if (word := line.strip())))
+
+
+def cjk(text: str) -> bool:
+    """Whether a token is Chinese: ideographs and their punctuation, at least one ideograph, perhaps a space in front."""
+    return _CJK.fullmatch(text) is not None and re.search(f"[{_HAN}]", text) is not None
+
+
+def matching(pattern: str) -> Filter:
+    """Tokens that the pattern is found in."""
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"the filter {show(pattern)} is not a regular expression: {show(str(error))}") from error
+    return lambda text: found.search(text) is not None
+
+
+def among(wanted: Iterable[str]) -> Filter:
+    """Tokens of a list."""
+    wanted = frozenset(wanted)
+    return lambda text: text in wanted
+
+
+def kept(tokens: Iterable[bytes | str], condition: Filter, most: int | None = None) -> tuple[bytes | str, ...]:
+    """The donor's tokens that are text and meet the condition, the first `most` of them."""
+    return tuple(islice((token for token in tokens if (text := _text(token)) is not None and condition(text)), most))
+
+
+def _text(token: bytes | str) -> str | None:
+    try:
+        return token if isinstance(token, str) else token.decode()
+    except UnicodeDecodeError:
+        return None
