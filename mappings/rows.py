@@ -198,7 +198,8 @@ def _text_without(text: str, names: frozenset[str]) -> str:
     previous = ""
     while previous != kept:
         previous, kept = kept, re.sub(r"\(\s*\)", "", kept)
-    return re.sub(r"\s+", " ", kept).strip()
+    kept = re.sub(r"\s+", " ", kept).strip()
+    return kept.replace("( ", "(").replace(" )", ")")
 
 
 def _moved(found: Header, template: str, leaf: Leaf) -> Moved:

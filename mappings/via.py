@@ -113,9 +113,7 @@ def _rope_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
             _agree(stated, theta, float(values["rope_scaling"]["rope_theta"]))
     if "rope_parameters" in values:
         new = values["rope_parameters"]
-        frozen = _frozen_scaling(new, "rope_parameters")
-        if "rope_scaling" in values or frozen is not None:
-            _agree(stated, scaling, frozen)
+        _agree(stated, scaling, _frozen_scaling(new, "rope_parameters"))
         if "rope_theta" in new:
             _agree(stated, theta, float(new["rope_theta"]))
     return stated
