@@ -18,7 +18,7 @@ CONFIG_LIMIT = 16 * MIB
 INDEX_LIMIT = 64 * MIB
 TOKENIZER_LIMIT = 256 * MIB
 DEEPEST = 64
-_MOST_DIGITS = 20
+_MOST_DIGITS = 40  # tokenizer_config.json often holds model_max_length = int(1e30), of 31 digits
 
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
 _NOT_A_BRACKET = re.compile(r"[^][{}]+")

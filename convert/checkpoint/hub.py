@@ -15,6 +15,7 @@ from convert.checkpoint.shards import ADAPTERS, META_SHARD, MODELS
 from surgery.errors import ConversionError, UsageError, show
 
 _IDENTIFIER = re.compile(r"(?!.*(?:--|\.\.))([A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*)(?:@([\w.][\w.\-/]*))?", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)[\w.][\w.\-/]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONFIGS = frozenset({"config.json", "params.json", "adapter_config.json"})
 
@@ -37,8 +38,10 @@ def parse_identifier(text: str, revision: str | None = None) -> Repository | Non
     Repository(name='01-ai/Yi-6B', revision='main')
     """
     match = _IDENTIFIER.fullmatch(text)
-    if not match or ".." in (revision or ""):
+    if not match:
         return None
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise UsageError(f"{show(revision)} is no name of a revision. Give a branch, a tag or a commit.")
     if match[2] and revision and match[2] != revision:
         raise UsageError(f"{show(text)} names a revision, but {show(revision)} was asked for as well. Drop one.")
     return Repository(match[1], match[2] or revision)

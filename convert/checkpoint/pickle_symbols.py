@@ -97,6 +97,9 @@ SYMBOLS = {
     ("torch._utils", "_rebuild_tensor_v3"): Symbol("tensor with dtype"),
     ("torch._utils", "_rebuild_parameter"): Symbol("parameter"),
     ("torch._utils", "_rebuild_parameter_with_state"): Symbol("parameter"),
+    ("torch._tensor", "_rebuild_from_type_v2"): Symbol("tensor with attributes"),
+    ("torch", "Tensor"): Symbol("class"),
+    ("torch.nn.parameter", "Parameter"): Symbol("class"),
     ("torch.storage", "UntypedStorage"): Symbol("storage", "U8"),
     **{("torch", name): Symbol("storage", dtype) for name, dtype in STORAGES.items()},
     **{("torch", name): Symbol("dtype", dtype) for name, dtype in NAMED_DTYPES.items()},
@@ -167,6 +170,13 @@ def _make_tensor_with_dtype(arguments: tuple[object, ...]) -> object:
     raise damaged("malformed arguments of a tensor")
 
 
+def _make_tensor_with_attributes(arguments: tuple[object, ...]) -> object:
+    match arguments:
+        case (Symbol("tensor" | "tensor with dtype" as kind), Symbol("class"), tuple() as inner, _):
+            return CONSTRUCTORS[kind](inner)
+    raise damaged("malformed arguments of a tensor with attributes")
+
+
 def _window(
     storage: Storage, dtype: str, offset: object, shape: tuple[object, ...], strides: tuple[object, ...], flags: object
 ) -> Window:
@@ -202,5 +212,6 @@ CONSTRUCTORS: dict[str, Callable[[tuple[object, ...]], object]] = {
     "size": _make_size,
     "tensor": _make_tensor,
     "tensor with dtype": _make_tensor_with_dtype,
+    "tensor with attributes": _make_tensor_with_attributes,
     "parameter": _make_parameter,
 }

@@ -7,7 +7,7 @@ is read: each tensor becomes a strided window on a range of bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from convert.checkpoint.disguises import disguise_of_torch
@@ -172,13 +172,12 @@ def _is_plain(value: object) -> bool:
     pending, seen = [(value, 0)], 0
     while pending:
         item, depth = pending.pop()
-        seen += 1
-        if depth > _DEEPEST or seen > _MOST_VALUES:
-            return False
-        if type(item) is dict:
-            pending.extend((inner, depth + 1) for inner in item.values())
-        elif type(item) in (list, tuple):
-            pending.extend((inner, depth + 1) for inner in cast(Iterable[object], item))
+        if type(item) in (dict, list, tuple):
+            inner = item.values() if type(item) is dict else cast(Collection[object], item)
+            seen += len(inner)
+            if depth > _DEEPEST or seen > _MOST_VALUES:
+                return False
+            pending.extend((part, depth + 1) for part in inner)
         elif type(item) not in (int, float, str, bool, type(None)):
             return False
     return True

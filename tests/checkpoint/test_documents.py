@@ -35,8 +35,8 @@ def test_what_json_writes_is_read_back(value: Any, ascii_only: bool) -> None:
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": -Infinity}', "-Infinity is not JSON"),
         (b'{"a": 1e400}', "too large"),
-        (b'{"total_size": ' + b"1" * 31 + b"}", "'total_size' is an integer of 31 digits"),
-        (b"[" + b"1" * 31 + b"]", "a value is an integer of 31 digits"),
+        (b'{"total_size": ' + b"1" * 41 + b"}", "'total_size' is an integer of 41 digits"),
+        (b"[" + b"1" * 41 + b"]", "a value is an integer of 41 digits"),
         (b'{"a": 1,}', "not JSON"),
         (b"", "not JSON"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
@@ -50,6 +50,10 @@ def test_what_parsers_disagree_about_is_refused(data: bytes, words: str) -> None
     with pytest.raises(NotStrict) as caught:
         parse_json(data)
     assert words in str(caught.value)
+
+
+def test_the_very_large_integer_of_tokenizer_configs_is_read() -> None:
+    assert parse_json(b'{"model_max_length": 1000000000000000019884624838656}') == {"model_max_length": int(1e30)}
 
 
 def test_brackets_inside_strings_do_not_count_as_depth() -> None:

@@ -182,6 +182,9 @@ def test_hub_ids_are_told_from_paths(identifier: str, expected: Repository | Non
 def test_two_different_revisions_are_a_usage_error() -> None:
     assert parse_identifier("acme/tiny", "v1") == Repository("acme/tiny", "v1")
     assert parse_identifier("acme/tiny@v1", "v1") == Repository("acme/tiny", "v1")
+    for revision in ("../../x", "/etc/passwd", "a b", ""):
+        with pytest.raises(UsageError, match="no name of a revision"):
+            parse_identifier("acme/tiny", revision)
     with pytest.raises(UsageError, match="names a revision"):
         parse_identifier("acme/tiny@v1", "v2")
 

@@ -1,6 +1,7 @@
 """The closed reader of torch files, on pickles and archives written out by hand."""
 
 import struct
+import tracemalloc
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -165,6 +166,20 @@ def test_lists_that_double_do_not_take_exponential_time(tmp_path: Path) -> None:
     contents = read(tmp_path, "x.pt", torch_zip(nested_bomb(state)))
     assert list(contents.tensors) == ["w"]
     assert contents.metadata == {}
+
+
+def test_wide_lists_that_share_parts_do_not_take_memory(tmp_path: Path) -> None:
+    """A list of 100,000 times the same list of 100,000 numbers: small in the file, 10^10 values when walked."""
+    inner, outer = b"](" + b"K\x01" * 90_000 + b"eq\x00", b"](" + b"h\x00" * 90_000 + b"e"
+    state = pickle_of(w=tensor())[2:-1]
+    content = torch_zip(pickle_of(model=state, inner=inner, outer=outer))
+    tracemalloc.start()
+    try:
+        contents = read(tmp_path, "x.pt", content)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+    assert list(contents.metadata) == ["inner"]
 
 
 def nested_bomb(state: bytes) -> bytes:

@@ -104,6 +104,8 @@ def test_parameters_and_the_metadata_of_modules_are_read(tmp_path: Path, in_zip:
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3)).to(torch.bfloat16)
     state = module.state_dict()  # an OrderedDict with the attribute _metadata
     check(tmp_path, state, save(state, _use_new_zipfile_serialization=in_zip))
+    state["0.weight"].note = "an attribute"
+    check(tmp_path, state, save(state, _use_new_zipfile_serialization=in_zip))
     parameters = dict(module.named_parameters())
     parameters["0.weight"].note = "an attribute"
     check(tmp_path, parameters, save(parameters, _use_new_zipfile_serialization=in_zip))
