@@ -14,7 +14,7 @@ from convert.plan import SHARD_SIZE, OutputFile, Plan, document, index, lay_out,
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family
-from mappings.rows import Target, decode, encode
+from mappings.rows import Alike, Target, decode, encode
 from surgery.dtypes import FLOATS, ITEMSIZE
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.layout import leaves, parse
@@ -151,11 +151,8 @@ def plan_repack(checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE) -> 
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
     facts = read_facts(family, checkpoint.config, accept=frozenset(accept))
     decoded = decode(family, facts, checkpoint.tensors)
-    left = dict(decoded.left)
-    if decoded.twin is not None:
-        _check_twin(checkpoint, *decoded.twin)
-        left[decoded.twin[0]] = f"tied: it equals {decoded.twin[1]}"
-    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=left)
+    _check_alike(checkpoint, decoded.alike)
+    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=decoded.left)
 
 
 def _assemble(
@@ -203,16 +200,17 @@ def _as_dtype(model: Model, dtype: str | None) -> Model:
     return model.using({name: cast(expr, code) for name, expr in model.tensors.items()})
 
 
-def _check_twin(checkpoint: Checkpoint, head_name: str, embed_name: str) -> None:
-    """A tied checkpoint that stores its output projection all the same must store the embeddings twice."""
-    head, embed = checkpoint.tensors[head_name], checkpoint.tensors[embed_name]
+def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:
+    """Tensors of which only one is read, because the family holds them to be the same, must be the same."""
+    if not alike:
+        return
     with open_sources(checkpoint) as sources:
-        same = same_values(sources, head, embed)
-    if not same:
-        raise ConversionError(
-            f"config.json: tie_word_embeddings is true, but {head.name} is stored and differs from {embed.name}. Loaders "
-            "disagree about which one counts. Set tie_word_embeddings to false if the stored one is meant, or delete it."
-        )
+        for pair in alike:
+            if not same_values(sources, checkpoint.tensors[pair.name], checkpoint.tensors[pair.other]):
+                raise ConversionError(
+                    f"{show(pair.name)} differs from {show(pair.other)}, though {pair.why}. Loaders disagree about which one counts. "
+                    f"Download them again; if the checkpoint is meant to have two tensors, correct {checkpoint.config_name}."
+                )
 
 
 def _main_dtype(files: tuple[OutputFile, ...]) -> str:

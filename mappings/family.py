@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mappings.via import SAME, Via
 
@@ -86,6 +86,11 @@ class Row:
 
     ``when`` is a fact that must hold (``!tied`` negates); ``bias`` the fact under which the tensor has a bias beside it,
     whose row is derived: ``.weight`` becomes ``.bias`` and the layout loses the axes that are multiplied over.
+
+    ``{layer:moe}`` in a name runs over a set of layers (``Facts.run``). An index that the roles have and the name lacks is
+    an axis of the file tensor: experts stacked in one. ``split`` is the file axis along which model-parallel files cut the
+    tensor; without it each file has all of it. ``scale`` is the suffix of the float32 tensor beside an F8_E4M3 one that
+    holds a factor for each ``block`` of rows and columns, the last ones partial.
     """
 
     name: str
@@ -93,6 +98,9 @@ class Row:
     layout: str
     when: str = ""
     bias: str = ""
+    split: int | None = None
+    scale: str = ""
+    block: tuple[int, int] = (128, 128)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,10 @@ class Leave:
 
     name: str
     why: str
+
+
+#: how a family's files are kept: the Hub's safetensors, Meta's model-parallel torch files, nanoGPT's single one
+Stored = Literal["safetensors", "consolidated", "ckpt"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ class Family:
     constants: Mapping[str, Any] = field(default_factory=dict)  # written to config.json as they are
     notes: tuple[str, ...] = ()  # what a user should know and no table can say
     source: str = ""  # where the architecture was read
+    stored: Stored = "safetensors"
+    prefixes: tuple[tuple[str, str], ...] = ()  # beginnings of names that some files have, and what the rows have instead
 
     @property
     def label(self) -> str:

@@ -6,47 +6,23 @@ bijection are proved before a byte is read. Nothing is recognised by guessing at
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Protocol
 
 from mappings.family import Family, Row
-from surgery.dtypes import FLOATS
-from surgery.errors import ConversionError, listed, show
+from mappings.slabs import Header, Slabs, assembled, cut, pieces
+from mappings.slots import Slot, slots, without_sets
+from mappings.solve import solve
+from surgery.dtypes import FLOATS, QUANTISED
+from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.facts import Facts
-from surgery.layout import Layout, Leaf, Sizes, leaves, parse, width
+from surgery.layout import Leaf, Sizes, parse, row_major
 from surgery.model import Model
 from surgery.movement import Piece
 from surgery.roles import fields, role
-from surgery.values import Expr, Moved
-
-
-class Header(Protocol):
-    """What must be known of a stored tensor: nothing of its bytes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def strides(self) -> tuple[int, ...]: ...
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One row for given sizes: every tensor it names has this shape and stores these roles at these leaves."""
-
-    name: str
-    roles: tuple[str, ...]
-    text: str
-    layout: Layout
-    shape: tuple[int, ...]
-    leaves: tuple[Leaf, ...]
+from surgery.values import Expr, Moved, dequantised, narrowed
 
 
 @dataclass(frozen=True)
@@ -69,116 +45,128 @@ def rows_of(family: Family, facts: Facts) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Two stored tensors that must hold the same values, since only the second is read, and why."""
+
+    name: str
+    other: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A file's tensors as a model, and what of the file the model does not hold."""
 
     model: Model
     left: Mapping[str, str]  # tensors that are knowingly not taken, and why
-    twin: tuple[str, str] | None  # a stored output projection and the embeddings that it must equal, when tied
+    alike: tuple[Alike, ...]
 
 
 def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decoded:
     """The model that a file's tensors are, or one refusal that names everything that does not fit."""
-    facts = _with_tie(family, facts, headers)
+    stored = assembled(family, headers)
+    facts = _with_tie(family, facts, stored)
     rows = tuple(rows_of(family, facts))
-    facts = _with_layers(rows, facts, headers)
-    sizes = solve(rows, facts, headers)
+    facts = _with_layers(rows, facts, stored)
+    sizes = solve(rows, facts, stored)
     facts = facts.with_({n: sizes[n] for n in sizes if n in facts and not facts.knows(n)}, "the shapes")
     tensors: dict[str, Expr] = {}
-    missing, wrong, used = [], [], set()
-    for slot, name, roles in slots(rows, sizes):
-        found = headers.get(name)
+    held: dict[str, str] = {}
+    missing, wrong, used, alike = [], [], set(), []
+    for slot, name, roles in slots(rows, facts, sizes):
+        found = stored.get(name)
         if found is None:
             missing.append(name)
             continue
         used.add(name)
-        if found.shape != slot.shape:
-            wrong.append(_wrong_shape(slot, found, sizes))
-            continue
-        if found.dtype not in FLOATS:
-            wrong.append(f"{show(found.name)} has dtype {found.dtype}, not a floating-point type")
-            continue
-        strided = leaves(slot.layout, sizes, found.strides) if _is_strided(found) else slot.leaves
-        for role_name, template, leaf in zip(roles, slot.roles, strided, strict=True):
-            tensors[role_name] = _moved(found, template, leaf)
-    why = _knowingly_left(family)
-    left = {name: reason for name in headers if name not in used and (reason := why(name))}
-    twin = _twin(family, facts, headers)
-    extra = [name for name in headers if name not in used and name not in left and name not in (twin or ())]
-    _report(family, facts, missing, wrong, extra)
-    return Decoded(Model(facts, tensors), left, twin)
-
-
-def encode(family: Family, model: Model) -> Iterator[Target]:
-    """Every tensor of the family's file for this model, in the order of the table's rows, layer by layer."""
-    sizes = model.sizes
-    for slot, name, roles in slots(tuple(rows_of(family, model.facts)), sizes):
-        parts = []
-        for role_name, template, leaf in zip(roles, slot.roles, slot.leaves, strict=True):
-            if 0 in leaf.sizes:
+        scale = None
+        if found.dtype in QUANTISED and slot.row.scale:
+            if (scale := stored.get(name + slot.row.scale)) is None:
+                missing.append(name + slot.row.scale)
                 continue
-            expr = model.tensors[role_name]
-            assert expr.shape == tuple(sizes[a] for a in role(template).axes), (role_name, expr.shape)
-            parts.append((expr, leaf))
+        if fault := _fault(slot, found, sizes) or (scale and _wrong_scale(slot, found, scale)):
+            wrong.append(fault)
+            continue
+        alike += [Alike(copy.name, found.stored[0].name, "every file must hold the same") for copy in found.copies]
+        if roles[0] in tensors:
+            alike.append(Alike(found.stored[0].name, held[roles[0]], f"{slot.row.roles} is stored twice"))
+            continue
+        for role_name, part, lying in zip(roles, slot.parts, pieces(slot, found), strict=True):
+            expr = Moved(part.axes, part.leaf.sizes, found.dtype, lying)
+            tensors[role_name] = expr
+            held[role_name] = found.stored[0].name
+        if scale is not None:
+            used.add(scale.name)
+            for at, role_name in enumerate(roles):
+                tensors[role_name] = _scaled(slot, at, tensors[role_name], scale)
+    why = _knowingly_left(family)
+    left = {one.name: reason for name, all_ in stored.items() if name not in used and (reason := why(name)) for one in all_.stored}
+    if (twin := _twin(family, facts, stored)) is not None:
+        left[twin.name] = f"tied: it equals {twin.other}"
+        alike.append(twin)
+    extra = [one.name for name, all_ in stored.items() if name not in used for one in all_.stored if one.name not in left]
+    _report(family, facts, missing, wrong, extra)
+    return Decoded(Model(facts, tensors), left, tuple(alike))
+
+
+def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
+    """Every tensor of the family's file for this model, in the order of the table's rows, layer by layer.
+
+    Families kept in model-parallel files get their tensors cut for ``files`` of them, named ``<file number>/<name>``.
+    """
+    sizes = model.sizes
+    rows = tuple(rows_of(family, model.facts))
+    if family.stored == "consolidated":
+        _check_cuts(rows, sizes, files)
+    for slot, name, roles in slots(rows, model.facts, sizes):
+        exprs = [model.tensors.get(role_name) for role_name in roles]
+        for role_name, expr, part in zip(roles, exprs, slot.parts, strict=True):
+            empty = expr is None and 0 in part.leaf.sizes
+            assert empty or (expr is not None and expr.shape == part.leaf.sizes), (name, role_name, expr, part)
+        parts = [(expr, part.leaf) for expr, part in zip(exprs, slot.parts, strict=True) if expr and 0 not in part.leaf.sizes]
         dtypes = {expr.dtype for expr, _ in parts}
         if len(dtypes) > 1:
             raise ConversionError(
                 f"{name} is built from tensors of different types ({', '.join(sorted(dtypes))}), and joining them would "
                 "round some of them silently. Choose one with --dtype."
             )
-        yield Target(name, slot.shape, dtypes.pop() if dtypes else "F32", tuple(parts))
+        dtype = dtypes.pop() if dtypes else "F32"
+        if family.stored != "consolidated":
+            yield Target(name, slot.shape, dtype, tuple(parts))
+            continue
+        for file in range(files):
+            yield _shard(slot, f"{file}/{name}", dtype, parts, file, files)
 
 
-def slots(rows: Sequence[Row], sizes: Sizes) -> Iterator[tuple[Slot, str, tuple[str, ...]]]:
-    """Every tensor name of a file with its slot and role names; neighbouring rows of one index go layer by layer."""
-    placed = [_slot(row, sizes) for row in rows]
-    for indices, group in itertools.groupby(placed, lambda s: fields(s.name)):
-        kept = tuple(group)
-        for at in itertools.product(*(range(sizes[index]) for index in indices)):
-            env = dict(zip(indices, at, strict=True))
-            for slot in kept:
-                yield slot, slot.name.format(**env), tuple(name.format(**env) for name in slot.roles)
+def _shard(slot: Slot, name: str, dtype: str, parts: Sequence[tuple[Expr, Leaf]], file: int, files: int) -> Target:
+    """What one of several model-parallel files holds of a tensor."""
+    axis = slot.row.split
+    if axis is None or files == 1:
+        return Target(name, slot.shape, dtype, tuple(parts))
+    length = slot.shape[axis] // files
+    shape = (*slot.shape[:axis], length, *slot.shape[axis + 1 :])
+    cuts = cut(slot, axis, file * length, (file + 1) * length, row_major(shape))
+    return Target(name, shape, dtype, tuple((narrowed(parts[at][0], region), leaf) for at, region, leaf in cuts))
 
 
-def solve(rows: Sequence[Row], facts: Facts, headers: Mapping[str, Header]) -> dict[str, int]:
-    """Sizes of all axes: those the config states, and the rest from the shapes of the first layer's tensors."""
-    sizes = facts.sizes()
-    first = [(parse(row.layout), headers.get(row.name.format(**dict.fromkeys(fields(row.name), 0)))) for row in rows]
-    known = [(layout, found.shape) for layout, found in first if found and len(found.shape) == len(layout.axes)]
-    progress = True
-    while progress:
-        progress = False
-        for layout, shape in known:
-            for axis, length in zip(layout.axes, shape, strict=True):
-                unknown = [a for a in Layout((axis,)).atoms() if a not in sizes]
-                if len(unknown) == 1 and (value := _solve_one(axis, unknown[0], length, sizes)) is not None:
-                    sizes[unknown[0]] = value
-                    progress = True
-    needed = set().union(*(parse(row.layout).atoms() for row in rows))
-    if unsolved := sorted(needed - sizes.keys()):
-        raise ConversionError(
-            f"the sizes {listed(unsolved)} are stated by no key of config.json and by no tensor that is present; "
-            "the checkpoint is incomplete or of another family."
+def _check_cuts(rows: Iterable[Row], sizes: Sizes, files: int) -> None:
+    """Every axis that is cut must divide by the number of files, and whole key-value heads must fall to each."""
+    cut_ = {parse(row.layout).axes[row.split][0] for row in rows if row.split is not None}
+    uneven = sorted(f"{axis} {sizes[axis]}" for axis in cut_ if isinstance(axis, str) and sizes[axis] % files)
+    if uneven:
+        raise UsageError(
+            f"--tensor-parallel {files}: {', '.join(uneven)} cannot be divided evenly among {files} files, and the code that reads "
+            "them has no other way. Choose a number that divides all of them."
         )
-    return sizes
 
 
-def _solve_one(axis: Sequence[Any], unknown: str, length: int, sizes: Sizes) -> int | None:
-    at_zero, at_one = (width(axis, {**sizes, unknown: value}) for value in (0, 1))
-    step = at_one - at_zero
-    if step <= 0 or (length - at_zero) % step or length < at_zero:
-        return None
-    return (length - at_zero) // step
-
-
-def _slot(row: Row, sizes: Sizes) -> Slot:
-    layout = parse(row.layout)
-    roles = tuple(row.roles.split())
-    placed = leaves(layout, sizes)
-    assert len(placed) == len(roles), f"{row.name}: {len(placed)} leaves for {len(roles)} roles"
-    for template, leaf in zip(roles, placed, strict=True):
-        assert set(leaf.axes) == set(role(template).axes), f"{row.name}: {template} has axes {role(template).axes}, not {leaf.axes}"
-    return Slot(row.name, roles, row.layout, layout, layout.shape(sizes), placed)
+def _scaled(slot: Slot, at: int, expr: Expr, scale: Slabs) -> Expr:
+    """A block-scaled part of a matrix as numbers: which row and column of it each element is decides its factor."""
+    axes = ("row block", "column block")
+    header = scale.stored[0]
+    factors = Moved(axes, header.shape, header.dtype, (Piece(header.name, 0, (0, 0), header.shape, header.strides),))
+    rows, columns = (along[at].leaf for along in slot.by_axis)
+    return dequantised(expr, factors, rows, columns, slot.row.block)
 
 
 def _bias(row: Row) -> Row:
@@ -187,7 +175,7 @@ def _bias(row: Row) -> Row:
     over = frozenset(axis for name in row.roles.split() for axis in role(name).over)
     shared = frozenset(axis for name in roles for axis in role(name).axes)
     dropped = _text_without(row.layout, over - shared)
-    return replace(row, name=row.name.removesuffix(".weight") + ".bias", roles=" ".join(roles), layout=dropped, bias="")
+    return replace(row, name=row.name.removesuffix(".weight") + ".bias", roles=" ".join(roles), layout=dropped, bias="", scale="")
 
 
 @cache
@@ -202,50 +190,37 @@ def _text_without(text: str, names: frozenset[str]) -> str:
     return kept.replace("( ", "(").replace(" )", ")")
 
 
-def _moved(found: Header, template: str, leaf: Leaf) -> Moved:
-    axes = role(template).axes
-    order = [leaf.axes.index(axis) for axis in axes]
-    shape = tuple(leaf.sizes[i] for i in order)
-    piece = Piece(found.name, leaf.offset, (0,) * len(axes), shape, tuple(leaf.strides[i] for i in order))
-    return Moved(axes, shape, found.dtype, (piece,))
-
-
-def _is_strided(found: Header) -> bool:
-    step = 1
-    for size, stride in zip(reversed(found.shape), reversed(found.strides), strict=True):
-        if size != 1 and stride != step:
-            return True
-        step *= size
-    return False
-
-
-def _with_tie(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Facts:
+def _with_tie(family: Family, facts: Facts, stored: Mapping[str, Slabs]) -> Facts:
     """A tie that the config does not state is decided by whether the file has an output projection."""
     if facts.knows("tied"):
         return facts
     head = next((row.name for row in family.rows if row.roles == "head"), "")
-    return facts.with_({"tied": head not in headers}, f"{head} is {'present' if head in headers else 'absent'}")
+    return facts.with_({"tied": head not in stored}, f"{head} is {'present' if head in stored else 'absent'}")
 
 
-def _with_layers(rows: Sequence[Row], facts: Facts, headers: Mapping[str, Header]) -> Facts:
+def _with_layers(rows: Sequence[Row], facts: Facts, stored: Mapping[str, Slabs]) -> Facts:
     """The number of layers from the names found, which must be what the config says."""
-    layered = [row.name for row in rows if "layer" in fields(row.name)]
-    patterns = [_pattern(name) for name in layered]
-    found = {int(m["layer"]) for name in headers for p in patterns if (m := p.fullmatch(name)) is not None}
-    if patterns and not found:
+    beginnings = sorted({row.name.partition("{layer")[0] for row in rows if "{layer" in row.name})
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, beginnings))})(0|[1-9][0-9]{{0,6}})\.")
+    found = {int(match[1]) for name in stored if (match := pattern.match(name)) is not None} if beginnings else set()
+    if beginnings and not found:
+        example = next(row.name for row in rows if "{layer" in row.name)
         raise ConversionError(
-            f"no tensor is named as a layer of this family would be (such as {layered[0]}); the first names "
-            f"present are {listed(map(show, headers))}."
+            f"no tensor is named as a layer of this family would be (such as {without_sets(example)}); the first names "
+            f"present are {listed(map(show, stored))}."
         )
     if found != set(range(len(found))):
         gaps = sorted(set(range(max(found) + 1)) - found)
         raise ConversionError(f"the tensors of layer {listed(gaps)} are missing, though layer {max(found)} is there.")
-    if facts.knows("layer") and facts["layer"] != len(found):
+    layers = len(found) - facts["mtp"]
+    if facts["mtp"] and facts.knows("layer") and facts["layer"] == len(found):
+        return facts.with_({"mtp": 0}, "the layers that are present")
+    if facts.knows("layer") and facts["layer"] != layers:
         raise ConversionError(
             f"config.json: {facts.origins['layer']} = {show(facts['layer'])}, but layers 0..{len(found) - 1} are present. "
             "Either tensors are missing (an incomplete download), or the config belongs to another model."
         )
-    return facts.with_({"layer": len(found)}, facts.origins.get("layer", "the tensors' names"))
+    return facts.with_({"layer": layers}, facts.origins.get("layer", "the tensors' names"))
 
 
 @cache
@@ -270,20 +245,34 @@ def _knowingly_left(family: Family) -> Callable[[str], str]:
     return why
 
 
-def _twin(family: Family, facts: Facts, headers: Mapping[str, Header]) -> tuple[str, str] | None:
-    """(output projection, embeddings) when a tied checkpoint stores both."""
+def _twin(family: Family, facts: Facts, stored: Mapping[str, Slabs]) -> Alike | None:
+    """The output projection, when a tied checkpoint stores it beside the embeddings that it must equal."""
     names = {row.roles: row.name for row in family.rows}
-    head, embed = names.get("head", ""), names.get("embed", "")
-    return (head, embed) if facts["tied"] and head in headers and embed in headers else None
+    head, embed = stored.get(names.get("head", "")), stored.get(names.get("embed", ""))
+    if not facts["tied"] or head is None or embed is None:
+        return None
+    return Alike(head.stored[0].name, embed.stored[0].name, "tie_word_embeddings is true")
 
 
 def _holds(when: str, facts: Facts) -> bool:
     return not when or (not facts[when[1:]] if when.startswith("!") else bool(facts[when]))
 
 
-def _wrong_shape(slot: Slot, found: Header, sizes: Sizes) -> str:
-    named = ", ".join(f"{a} {sizes[a]}" for a in sorted(slot.layout.atoms()) if a != "two")
-    return f"{show(found.name)} has shape {_by(found.shape)}, expected {_by(slot.shape)} = {slot.text} with {named}"
+def _fault(slot: Slot, found: Slabs, sizes: Sizes) -> str:
+    """What is wrong with a tensor's shape or type; empty when nothing is."""
+    if found.shape != slot.shape:
+        named = ", ".join(f"{a} {sizes[a]}" for a in sorted(slot.layout.atoms()) if a != "two")
+        return f"{show(found.name)} has shape {_by(found.shape)}, expected {_by(slot.shape)} = {slot.text} with {named}"
+    if found.dtype not in FLOATS and not (found.dtype in QUANTISED and slot.row.scale):
+        return f"{show(found.name)} has dtype {found.dtype}, not a floating-point type"
+    return ""
+
+
+def _wrong_scale(slot: Slot, found: Slabs, scale: Slabs) -> str:
+    expected = tuple(-(-n // b) for n, b in zip(slot.shape, slot.row.block, strict=True))
+    if (scale.dtype, scale.shape) == ("F32", expected):
+        return ""
+    return f"{show(scale.name)} is {scale.dtype} {_by(scale.shape)}, expected F32 {_by(expected)} for blocks of {_by(slot.row.block)}"
 
 
 def _by(shape: Iterable[int]) -> str:

@@ -13,3 +13,6 @@ ITEMSIZE = {
 
 #: the types that hold a model's weights, with the names that config.json uses.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+#: the types of weights that mean something only with a scale beside them
+QUANTISED = ("F8_E4M3",)

@@ -6,7 +6,7 @@ target that does not mention a trait can express only that. *Passive* facts chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +33,9 @@ FACTS: dict[str, Fact] = {
         Fact("heads", "size", "query heads"),
         Fact("kv", "size", "key-value heads"),
         Fact("head", "size", "width of a head"),
+        Fact("expert", "size", "routed experts of a layer"),
+        Fact("mtp", "trait", "layers behind the last that predict further tokens in training", 0),
+        Fact("layers.moe", "trait", "layers whose MLP is a mixture of experts", ()),
         Fact("norm.eps", "trait", "added to the mean square inside each norm", 1e-6),
         Fact("norm.kind", "trait", "how the residual stream is normalised", "rms"),
         Fact("norm.offset", "trait", "added to each stored norm weight", 0.0),
@@ -81,6 +84,20 @@ class Facts(Mapping[str, Any]):
         if unknown := [name for name in changes if name not in FACTS]:
             raise KeyError(f"no such fact: {unknown}")
         return Facts({**self.values_, **changes}, {**self.origins, **dict.fromkeys(changes, origin)})
+
+    def run(self, index: str, which: str = "") -> Sequence[int]:
+        """The values that an index takes; of layers also the sets that files name differently.
+
+        ``moe`` have experts and ``dense`` have none; ``mtp`` are those behind the last that predict more tokens in
+        training, ``all`` every layer with them.
+        """
+        count = self[index]
+        runs: dict[str, Sequence[int]] = {"": range(count)}
+        if index == "layer":
+            every, experts = range(count + self["mtp"]), self["layers.moe"]
+            dense = [layer for layer in every if layer not in experts]
+            runs |= {"all": every, "mtp": every[count:], "moe": experts, "dense": dense}
+        return runs[which]
 
     def sizes(self) -> dict[str, int]:
         """The lengths of all axes that the facts determine."""

@@ -1,7 +1,7 @@
 """Expressions: what a role is made of, from bytes that were only moved to values that are computed.
 
-``Moved`` is the leaf. Every other node is a *value*: it names its inputs, says which region of each input a region of its
-output needs (its access), and computes that region. An evaluator needs nothing else to stream any expression in row
+``Moved`` is the leaf. Every other node is a *value*: it names its inputs, says which region of each input a region of
+its output needs (its access), and computes that region. An evaluator needs nothing else to stream any expression in row
 blocks under a memory bound. Arithmetic is done in float32 (float64 for F64 sources) and rounded once, by the writer.
 
 Each value states its exactness and its inverse, or why it has none.
@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from operator import sub
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from surgery.layout import Leaf
 from surgery.movement import Piece, Span
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Region = tuple[Span, ...]
 T = TypeVar("T")
+
+_NOWHERE = Leaf(0, (), (), ())
 
 
 class Exactness(IntEnum):
@@ -177,6 +181,95 @@ class UnitRows(Value):
 
 def unit_rows(expr: Expr, along: str) -> Expr:
     return UnitRows(expr.axes, expr.shape, expr.dtype, (expr,), along)
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantised(Value):
+    """Every element times the factor of its block: what DeepSeek-V3 stores as float8 with ``weight_scale_inv``.
+
+    The factors (second input) are a matrix with one element per ``block`` of rows and columns of the file's matrix;
+    ``rows`` and ``columns`` say, in their strides, which row and column an element of this role is. The product is
+    taken in float32: deepseek-ai/DeepSeek-V3 inference/kernel.py:78-86 (multiply, in spite of the name).
+    """
+
+    rows: Leaf = _NOWHERE
+    columns: Leaf = _NOWHERE
+    block: tuple[int, int] = (1, 1)
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        return region, tuple(_span(self._range(leaf, region), size) for leaf, size in self._lines())
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        weight, factors = arrays
+        at = []
+        for leaf, size in self._lines():
+            index = torch.full((1,) * len(region), leaf.offset)
+            for axis, ((first, count), stride) in enumerate(zip(region, leaf.strides, strict=True)):
+                if stride:
+                    shape = [count if i == axis else 1 for i in range(len(region))]
+                    index = index + torch.arange(first, first + count).mul_(stride).reshape(shape)
+            at.append(index // size - self._range(leaf, region)[0] // size)
+        return weight * factors[at[0], at[1]]
+
+    def _lines(self) -> tuple[tuple[Leaf, int], tuple[Leaf, int]]:
+        return (self.rows, self.block[0]), (self.columns, self.block[1])
+
+    @staticmethod
+    def _range(leaf: Leaf, region: Region) -> Span:
+        """The first and the last row (or column) that a region touches."""
+        low = leaf.offset + sum(first * stride for (first, _), stride in zip(region, leaf.strides, strict=True))
+        return low, low + sum((count - 1) * stride for (_, count), stride in zip(region, leaf.strides, strict=True))
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("the scales of the blocks are not stored once the weights are multiplied by them")
+
+    def describe(self) -> str:
+        return f"blocks of {self.block[0]} x {self.block[1]} times their scales"
+
+
+def _span(touched: Span, size: int) -> Span:
+    first = touched[0] // size
+    return first, touched[1] // size - first + 1
+
+
+def dequantised(expr: Expr, factors: Expr, rows: Leaf, columns: Leaf, block: tuple[int, int]) -> Dequantised:
+    """``expr`` times the ``factors`` of its blocks, stored as bfloat16 unless cast."""
+    return Dequantised(expr.axes, expr.shape, "BF16", (expr, factors), rows, columns, block)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed(Value):
+    """A region of a computed tensor, as a tensor of its own."""
+
+    start: tuple[int, ...] = ()
+
+    exactness: ClassVar[Exactness] = Exactness.BYTE
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        return (tuple((first + own, count) for (first, count), own in zip(region, self.start, strict=True)),)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        return arrays[0]
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("what lies outside the region is not stored")
+
+    def describe(self) -> str:
+        return "cut"
+
+
+def narrowed(expr: Expr, region: Region) -> Expr:
+    """The part of ``expr`` inside ``region``; of what is only moved, pieces of pieces."""
+    start, shape = tuple(first for first, _ in region), tuple(count for _, count in region)
+    if region == expr.whole:
+        return expr
+    if not isinstance(expr, Moved):
+        return Narrowed(expr.axes, shape, expr.dtype, (expr,), start)
+    inside = (part for piece in expr.pieces if (part := piece.within(region)) is not None)
+    moved = tuple(replace(part, start=tuple(map(sub, part.start, start))) for part in inside)
+    return Moved(expr.axes, shape, expr.dtype, moved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def test_buffers_are_left_with_the_reason():
 
 def test_a_tied_checkpoint_that_stores_its_head_reports_the_pair():
     decoded = decode(FAMILY, read_facts(FAMILY, {**CONFIG, "tie_word_embeddings": True}), headers())
-    assert decoded.twin == ("lm_head.weight", "model.embed_tokens.weight")
+    assert [(pair.name, pair.other) for pair in decoded.alike] == [("lm_head.weight", "model.embed_tokens.weight")]
     assert "head" not in decoded.model.tensors
 
 
