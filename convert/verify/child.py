@@ -15,6 +15,7 @@ from surgery.errors import ConversionError, VerificationFailed, show
 #: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
 _PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.verify.child import main; main()"
 _REFUSED = 3
+_BLOCK = str(4 << 20)
 
 
 def run_child(
@@ -45,7 +46,7 @@ def run_child(
     done = subprocess.run(
         [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
         input=json.dumps(task),
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},  # blocks go back when freed: the bound holds
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": _BLOCK},  # large blocks go back when freed: the bound holds
         capture_output=True,
         text=True,
         check=False,

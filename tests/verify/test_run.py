@@ -295,7 +295,7 @@ def test_checkpoints_on_disk_are_verified_in_either_mode(name: str):
 
 
 @needs_shared
-def test_the_tolerance_lies_between_one_rounding_and_a_native_bf16_run():
+def test_one_rounding_has_room_in_the_tolerance_which_is_that_of_a_native_bf16_run():
     case = golden("minicpm-2b-bf16")
     native, exact = (load_file(case.logits)[name] for name in ("logits_native", "logits"))
     ideal = case.provenance["ideal_fold_rounding"]
@@ -303,4 +303,4 @@ def test_the_tolerance_lies_between_one_rounding_and_a_native_bf16_run():
     spread = float((exact - exact.mean(-1, keepdim=True)).square().mean().sqrt())
     assert ideal["mean_abs_dlogits"] / spread < verdict.logits.allowed / 3
     assert ideal["max_abs_dlogits"] / spread < verdict.logits.worst_allowed / 3
-    assert verdict.logits.allowed < 6 * float((native - exact).square().mean().sqrt()) / spread
+    assert verdict.logits.allowed < 3 * float((native - exact).square().mean().sqrt()) / spread

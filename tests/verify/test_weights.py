@@ -87,7 +87,7 @@ def grown(layers: int, vocabulary: int) -> int:
     done = subprocess.run(
         [sys.executable, "-m", "tests.verify.memory", str(layers), str(vocabulary)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(4 << 20)},
         capture_output=True,
         text=True,
         check=True,
