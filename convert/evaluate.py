@@ -30,26 +30,19 @@ TORCH = {
 
 @dataclass
 class Rounding:
-    """What storing the computed values cost: relative to the largest element of each block, and counts."""
+    """What storing the computed values cost: the largest error, and all errors and all values summed."""
 
-    worst: float = 0.0
-    total: float = 0.0
-    elements: int = 0
-    overflowed: int = 0
+    largest: float = 0.0
+    error: float = 0.0
+    size: float = 0.0
 
     def add(self, exact: torch.Tensor, stored: torch.Tensor) -> None:
         if exact.dtype == stored.dtype or exact.numel() == 0:
             return
-        back = stored.to(exact.dtype)
-        self.overflowed += int((~back.isfinite() & exact.isfinite()).sum())
-        relative = ((back - exact).abs() / exact.abs().clamp_min(torch.finfo(torch.float32).tiny)).nan_to_num(posinf=0.0)
-        self.worst = max(self.worst, float(relative.max()))
-        self.total += float(relative.sum(dtype=torch.float64))
-        self.elements += exact.numel()
-
-    @property
-    def mean(self) -> float:
-        return self.total / self.elements if self.elements else 0.0
+        off = (stored.to(exact.dtype) - exact).abs_()
+        self.largest = max(self.largest, float(off.max()))
+        self.error += float(off.sum())
+        self.size += float(exact.abs().sum())
 
 
 def stream_values(

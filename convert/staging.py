@@ -7,7 +7,6 @@ whose bytes still hash to what the journal says: existence, size and time prove 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import json
@@ -22,6 +21,7 @@ from typing import Any
 
 import xxhash
 
+from convert.system import rename_no_replace, umask
 from surgery.errors import OutputBusy, StorageFailed, show
 
 JOURNAL = "journal.jsonl"
@@ -53,7 +53,7 @@ class Staging:
             (self.path / name).unlink(missing_ok=True)
         self.path.chmod(0o777 & ~umask())
         sync_directory(self.path)
-        _rename_no_replace(self.path, out)
+        rename_no_replace(self.path, out)
         sync_directory(out.parent)
 
     def set_aside(self, name: Path) -> Path:
@@ -109,13 +109,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _lock(directory: int, path: Path) -> None:
@@ -196,21 +189,3 @@ def _sweep(path: Path, kept: Mapping[str, str]) -> None:
 
 #: what else a run puts there: documents, whole before they are renamed with the rest
 DOCUMENT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md", ".pdf", ".spm", "LICENSE", "NOTICE", "USE_POLICY")
-
-
-def _rename_no_replace(old: Path, new: Path) -> None:
-    """Rename a directory; EEXIST rather than replace (plain rename silently replaces an empty directory)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    renameat2 = getattr(libc, "renameat2", None)
-    if renameat2 is not None:
-        at_cwd, no_replace = -100, 1
-        if renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), no_replace) == 0:
-            return
-        code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            raise OutputBusy(f"{show(str(new))} appeared during the run; the finished output stays in {show(str(old))}.")
-        if code not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(code, os.strerror(code), str(new))
-    if os.path.lexists(new):
-        raise OutputBusy(f"{show(str(new))} appeared during the run; the finished output stays in {show(str(old))}.")
-    os.rename(old, new)

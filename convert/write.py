@@ -23,11 +23,14 @@ from convert.manifest import manifest
 from convert.paths import check_output, failed_of, staging_of
 from convert.plan import Output, OutputFile, Plan
 from convert.staging import Staging, hash_file, staging
+from convert.system import start_writeback
 from convert.stream import Scratch, Source, stream
 from surgery.dtypes import ITEMSIZE
 from surgery.errors import StorageFailed, VerificationFailed, show
 
 ReadBack = Literal["cache", "disk", "off"]
+
+_WRITEBACK = 8 << 20  # bytes after which the disk is told to begin, so that fsync finds little left to do
 
 
 class Progress(Protocol):
@@ -51,8 +54,8 @@ class Written:
 
     out: Path
     resumed: tuple[str, ...] = ()
-    rounding_worst: float = 0.0
-    rounding_mean: float = 0.0
+    rounding_largest: float = 0.0  # absolute
+    rounding_relative: float = 0.0  # all errors over all values
     verdict: Verdict | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -61,7 +64,7 @@ class Written:
         return {
             "out": str(self.out),
             "resumed": list(self.resumed),
-            "rounding": {"worst": self.rounding_worst, "mean": self.rounding_mean},
+            "rounding": {"largest": self.rounding_largest, "relative": self.rounding_relative},
             "verification": self.verdict.record() if self.verdict is not None else "not verified",
             "xxh3_128": self.hashes,
         }
@@ -122,11 +125,8 @@ class _Run:
                 todo.append(file)
         if not todo:
             return
-        if self.plan.computes:
-            import torch
-
-            torch.set_num_threads(1)  # the workers are the parallelism, and one thread reduces in one order
-        with ThreadPoolExecutor(max_workers=max(1, min(workers, len(todo), os.cpu_count() or 1))) as pool:
+        count = max(1, min(workers, len(todo), os.cpu_count() or 1))
+        with ThreadPoolExecutor(count, initializer=_one_thread if self.plan.computes else None) as pool:
             futures: list[Future[tuple[OutputFile, str]]] = [pool.submit(self._shard, file) for file in todo]
             done, pending = wait(futures, return_when=FIRST_EXCEPTION)
             if any(f.exception() for f in done):
@@ -136,10 +136,10 @@ class _Run:
                 future.result()
 
     def rounding(self) -> tuple[float, float]:
-        """Worst and mean relative rounding of the computed values."""
-        elements = sum(r.elements for r in self._roundings)
-        worst = max((r.worst for r in self._roundings), default=0.0)
-        return worst, sum(r.total for r in self._roundings) / elements if elements else 0.0
+        """The largest error that rounding made, and all errors relative to all values."""
+        size = sum(r.size for r in self._roundings)
+        largest = max((r.largest for r in self._roundings), default=0.0)
+        return largest, sum(r.error for r in self._roundings) / size if size else 0.0
 
     def _shard(self, file: OutputFile) -> tuple[OutputFile, str]:
         temporary = self.stage.file(f"{file.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
@@ -149,12 +149,16 @@ class _Run:
             _allocate(descriptor, file.size)
             at = _put(descriptor, memoryview(file.header), 0)
             told.update(file.header)
+            begun = 0
             scratch = Scratch()
             for output in file.outputs:
                 for buffer in self._stream(output, scratch):
                     self.interrupts.check()
                     told.update(buffer)
                     at = _put(descriptor, buffer, at)
+                    if at - begun >= _WRITEBACK:
+                        start_writeback(descriptor, begun, at - begun)
+                        begun = at
                     self.progress(len(buffer), output.name)
             assert at == file.size, (file.name, at, file.size)
             os.fsync(descriptor)
@@ -181,6 +185,13 @@ class _Run:
         rounding = Rounding()
         self._roundings.append(rounding)
         return stream_values(output.parts, output.shape, output.dtype, source, scratch, rounding)
+
+
+def _one_thread() -> None:
+    """Torch in a worker: the workers are the parallelism, one thread adds in one order, and the setting is per thread."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _copies(plan: Plan) -> Mapping[str, bytes]:
