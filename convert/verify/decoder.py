@@ -12,6 +12,15 @@ from convert.verify.weights import Weights
 from surgery.errors import ConversionError
 
 Config = Mapping[str, Any]
+_CONTEXT = (
+    "max_position_embeddings",
+    "model_max_length",
+    "seq_length",
+    "max_sequence_length",
+    "n_positions",
+    "block_size",
+)
+
 #: Called with "embed", (layer, sub-block) after each sub-block, and "final"; the tensor is the residual stream.
 Observer = Callable[[str | tuple[int, str], Tensor], None]
 
@@ -31,6 +40,11 @@ class Decoder(ABC):
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         self.weights, self.config = weights, config
+
+    @property
+    def context(self) -> int | None:
+        """The length up to which the architecture is defined, or up to which its rotation stays the same."""
+        return min((self.config[key] for key in _CONTEXT if self.config.get(key)), default=None)
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:

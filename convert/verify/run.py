@@ -90,7 +90,8 @@ def judge(
     allowed = tolerance(exactness, compute, source.layers, len(source.steps), output.weights.dtypes)
     pair = _Pair(source, output, allowed, torch.Generator().manual_seed(seed))
     small = size <= _SMALL
-    ids = _ids(pair, prompts, _SMALL_LENGTH if small else _LENGTH)
+    lengths = (_SMALL_LENGTH if small else _LENGTH, source.context, output.context)
+    ids = _ids(pair, prompts, min(length for length in lengths if length))
     run = _full if mode == "full" or small else _quick
     with torch.inference_mode():
         frame, stages, logits, amplification, proved = run(pair, ids)

@@ -1,11 +1,14 @@
 """The reference decoders against what the vendors' own code computed."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import convert.verify
 from convert.verify.decoders import decoder_for, families
 from convert.verify.weights import Weights
 from surgery.errors import ConversionError
@@ -13,6 +16,7 @@ from tests.goldens import Golden, goldens
 from tests.shared import SHARED, needs_shared
 from tests.verify.decoding import BAICHUAN, decoded
 
+VERIFIER = Path(convert.verify.__file__).parent
 MERGED = ("lora-", "delta-")  # two checkpoints each: nothing to decode before they are merged
 CASES = [case for case in goldens() if not case.name.startswith(MERGED)]
 STORIES = [folder.name for folder in sorted((SHARED / "real").glob("stories260K*"))]
@@ -53,3 +57,27 @@ def test_every_family_of_the_goldens_has_a_decoder():
         "internlm2", "llama", "llama4", "meta", "minicpm", "mistral", "mixtral", "nanogpt", "phi3", "qwen", "qwen2",
         "qwen2_moe", "qwen3", "stablelm", "yi",
     }  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file names in its import statements."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+def test_the_second_entry_shares_nothing_with_the_first():
+    """No table, no layout, no movement: of our own code only errors, the reader of files, and the verifier itself."""
+    allowed = ("convert.verify", "convert.checkpoint", "surgery.errors")
+    for path in VERIFIER.rglob("*.py"):
+        ours = {name for name in imports(path) if name.split(".")[0] in ("convert", "mappings", "surgery")}
+        assert all(name.startswith(allowed) for name in ours), path
+        assert "transformers" not in imports(path), path
+
+
+def test_what_the_parent_imports_is_without_torch():
+    for name in ("__init__.py", "verdict.py", "child.py"):
+        tree = ast.parse((VERIFIER / name).read_text(encoding="utf-8"))
+        top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        top |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert not any(name.startswith(("torch", "convert.verify.run", "convert.verify.weights")) for name in top)

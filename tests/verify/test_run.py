@@ -304,3 +304,19 @@ def test_one_rounding_has_room_in_the_tolerance_which_is_that_of_a_native_bf16_r
     assert ideal["mean_abs_dlogits"] / spread < verdict.logits.allowed / 3
     assert ideal["max_abs_dlogits"] / spread < verdict.logits.worst_allowed / 3
     assert verdict.logits.allowed < 3 * float((native - exact).square().mean().sqrt()) / spread
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "name", ["gpt2", "nanogpt", "deepseek-v3-fp8", "llama4", "chatglm1-6b", "gemma2", "mixtral", "meta-llama3"]
+)
+def test_every_kind_of_architecture_is_the_same_function_as_itself(name: str):
+    checkpoint = open_checkpoint(golden(name).checkpoint)
+    for compute in ("float32", "float64"):
+        verdict = verify(checkpoint, checkpoint, exactness="byte", compute=compute)
+        assert verdict.passed, verdict.sentence
+
+
+def test_prompts_stay_within_the_shorter_context():
+    verdict = judged("llama-mha", lambda tensors, config: config.update(max_position_embeddings=20))
+    assert verdict.passed and verdict.logits.positions == 4 * 20
