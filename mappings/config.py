@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mappings.family import REQUIRED, Family, Fixed, Of, Setting
+from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Of, Setting
 from mappings.via import Inexpressible, Unreadable
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
@@ -45,6 +45,7 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
     """
     problems: list[str] = []
     facts = Facts()
+    config = _opened(family, config)
     pending: list[tuple[str, Any, str]] = []
     for setting in family.settings:
         if isinstance(setting, Fixed):
@@ -61,6 +62,9 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             problems.append(f"{setting.keys[0]} = {show(next(iter(present.values())))} is not of the kind this key holds")
             continue
         facts = facts.with_(stated, " ".join(present))
+        if not present and setting.null is not AS_ABSENT and any(key in config for key in setting.keys):
+            pending += [(fact, setting.null, f"{setting.keys[0]} is null") for fact in setting.facts]
+            continue
         pending += [(f, d, f"{setting.keys[0]} is absent") for f, d in setting.defaults() if f not in stated]
     for fact, value, origin in pending:
         if value is REQUIRED:
@@ -83,7 +87,8 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
 
 def write_config(family: Family, facts: Facts) -> dict[str, Any]:
     """The config.json in which a family states the facts. ``refusals`` must be empty."""
-    config: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
+    named = {"architectures": [family.architecture], "model_type": family.model_type}
+    config: dict[str, Any] = named if family.architecture else {}
     for setting in family.settings:
         if isinstance(setting, Setting):
             for key, value in setting.via.write(setting.keys, {fact: facts[fact] for fact in setting.facts}).items():
@@ -99,7 +104,7 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         covered.update(setting.fact.split())
         if isinstance(setting, Fixed):
             wanted = _resolve(setting.value, facts)
-            if facts[setting.fact] != wanted:
+            if FACTS[setting.fact].kind != "passive" and facts[setting.fact] != wanted:
                 reason = f"{family.name} has only {wanted}: {setting.why}"
                 found.append(Refusal(setting.fact, _said(facts[setting.fact]), _origin(facts, setting.fact), reason))
             continue
@@ -112,6 +117,15 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         if fact.kind == "trait" and name not in covered and facts[name] != fact.neutral:
             found.append(Refusal(name, _said(facts[name]), _origin(facts, name)))
     return tuple(found)
+
+
+def _opened(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with what it nests laid open; keys of the outer one count where both have them."""
+    inner = config.get(family.nested) if family.nested else None
+    if not isinstance(inner, Mapping):
+        return config
+    outer = {key: value for key, value in config.items() if key != family.nested and value is not None}
+    return {**inner, **outer}
 
 
 def lookup(config: Mapping[str, Any], key: str) -> Any:

@@ -46,6 +46,7 @@ class Of:
 
 
 REQUIRED = Of("")
+AS_ABSENT = Of("", "absent")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Setting:
     key: str
     default: Any = REQUIRED  # when the keys are absent or null; a tuple where there are several facts
     via: Via = SAME
+    null: Any = AS_ABSENT  # when the key is there and null, where loaders tell that from an absent one
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -133,6 +135,7 @@ class Family:
     notes: tuple[str, ...] = ()  # what a user should know and no table can say
     source: str = ""  # where the architecture was read
     stored: Stored = "safetensors"
+    nested: str = ""  # the config key under which some releases keep what the settings are about
     prefixes: tuple[tuple[str, str], ...] = ()  # beginnings of names that some files have, and what the rows have instead
 
     @property

@@ -59,6 +59,35 @@ def _halved_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 #: the key holds twice the fact
 HALVED = Via("half of", _halved_read, lambda keys, facts: {keys[0]: 2 * next(iter(facts.values()))})
 
+
+def _negated_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    ((key, value),) = values.items()
+    if not isinstance(value, bool):
+        raise Unreadable(f"{key} = {value!r} is not true or false")
+    return dict.fromkeys(facts, not value)
+
+
+def _negated_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    return {key: not value for key, value in _same_write(keys, facts).items()}
+
+
+#: the key says that the facts do not hold
+NEGATED = Via("not", _negated_read, _negated_write)
+
+
+def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    head, width = values.get("head_dim", 256), values.get("query_pre_attn_scalar", 256)
+    return {facts[0]: head, facts[1]: None if width == head else float(width)}
+
+
+def _scores_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    head, width = facts.values()
+    return {keys[0]: head, keys[1]: head if width is None else width}
+
+
+#: the width of a head, and what the root of divides the scores: Gemma 2's defaults are 256 for both
+SCORES = Via("head width and divisor of the scores", _scores_read, _scores_write)
+
 #: different spellings of one function; the first is the hub's
 ACTIVATIONS = {
     "silu": "silu",
@@ -169,3 +198,66 @@ def only(value: Any, why: str) -> Via:
         return {}
 
     return Via(f"only {value!r}", read, lambda keys, facts: dict.fromkeys(keys, value))
+
+
+#: what Meta has published as (multiple_of, ffn_dim_multiplier), tried in this order
+_META_WIDTHS = ((256, None), (1024, 1.3), (4096, 1.3), (256, 1.5), (1024, None), (4096, None))
+
+
+def _meta_width(hidden: int, multiple: int, multiplier: float | None) -> int:
+    """The width of Meta's MLP: meta-llama/llama llama/model.py:331-335."""
+    width = int(2 * 4 * hidden / 3)
+    if multiplier is not None:
+        width = int(multiplier * width)
+    return multiple * -(-width // multiple)
+
+
+def _meta_widths_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    hidden, ffn = facts
+    stated: dict[str, Any] = {hidden: values["dim"]} if "dim" in values else {}
+    if {"dim", "multiple_of"} <= values.keys():
+        stated[ffn] = _meta_width(values["dim"], values["multiple_of"], values.get("ffn_dim_multiplier"))
+    return stated
+
+
+def _meta_widths_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    hidden, ffn = facts.values()
+    plain = _meta_width(hidden, 1, None)
+    last = (ffn, None if plain <= ffn else ffn / plain)  # always true: whatever is below is rounded up to the width
+    multiple, multiplier = next(pair for pair in (*_META_WIDTHS, last) if _meta_width(hidden, *pair) == ffn)
+    return {"dim": hidden, "multiple_of": multiple} | ({"ffn_dim_multiplier": multiplier} if multiplier else {})
+
+
+#: facts (hidden, ffn) from Meta's dim, and a rule that rounds 8/3 of it
+META_WIDTHS = Via("Meta's rule for the MLP", _meta_widths_read, _meta_widths_write)
+
+#: -1 leaves it to the tensors
+UNLESS_NEGATIVE = Via(
+    "-1: as many rows as there are",
+    lambda facts, values: {facts[0]: value for value in values.values() if value != -1},
+    _same_write,
+)
+
+#: what ``use_scaled_rope`` stands for: llama-models models/llama3/model.py:46-62
+_META_SCALING = (
+    ("rope_type", "llama3"),
+    ("factor", 8.0),
+    ("high_freq_factor", 4.0),
+    ("low_freq_factor", 1.0),
+    ("original_max_position_embeddings", 8192),
+)
+
+
+def _scaled_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    (scaling,) = facts.values()
+    if scaling not in (None, _META_SCALING):
+        raise Inexpressible(f"{keys[0]} is either false or {dict(_META_SCALING)}")
+    return {keys[0]: scaling is not None}
+
+
+#: Meta's switch for the one scaling that its code knows
+META_SCALED = Via(
+    "scaled as Llama 3.1",
+    lambda facts, values: {facts[0]: _META_SCALING if value else None for value in values.values()},
+    _scaled_write,
+)
