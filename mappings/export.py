@@ -56,4 +56,4 @@ def _family(family: Family) -> dict[str, Any]:
 def _value(value: Any) -> Any:
     if isinstance(value, Of):
         return "required" if not value.fact else {"of": value.fact, "over": value.over}
-    return list(value) if isinstance(value, tuple) else value
+    return [_value(item) for item in value] if isinstance(value, tuple) else value
