@@ -30,14 +30,12 @@ def template(name: str) -> str:
 
 
 def template_for(recipe: Recipe, files: Mapping[str, bytes]) -> str | None:
-    """The template to write: the checkpoint's own; ours where the prompt lives in the vendor's code, or in changed names.
+    """The template to write: the checkpoint's own; ours where the vendor's prompt is code, or names have changed.
 
     A vocabulary that many models share (Llama's, Mistral's) says nothing about how its model was taught to talk: none
     then.
     """
-    if recipe.chat is None:
-        return None
     own = own_template(files, configuration(files))
     if own is not None and not any(old in own for old in recipe.unsaid):
         return own
-    return template(recipe.chat) if recipe.chat_in_code or own is not None else None
+    return template(recipe.chat) if recipe.chat and (recipe.chat_in_code or own is not None) else None

@@ -112,10 +112,10 @@ def _with_added(recipe: Recipe, source: Source, decoder: Mapping[str, Any]) -> R
         elif here is None:
             numbered.setdefault(place, special)
         else:
-            # A vendor's slow class finds a renamed piece by both of its names.
+            alias = _renames(source, place, text)
             renamed[place] = text
-            steps.append(Replace(here, text))
-            specials.append(replace(special, normalised=True))
+            steps += [Replace(here, text)] if alias else []
+            specials.append(replace(special, normalised=alias))
     return replace(
         recipe,
         specials=tuple(specials),
@@ -123,6 +123,20 @@ def _with_added(recipe: Recipe, source: Source, decoder: Mapping[str, Any]) -> R
         renamed=MappingProxyType(renamed),
         steps=tuple(steps),
     )
+
+
+def _renames(source: Source, place: int, text: str) -> bool:
+    """Whether a vendor's slow class finds the renamed piece by both of its names; raises where it is no free piece.
+
+    With a dummy prefix only the new name can be had: after the normaliser, a name would begin with the prefix.
+    """
+    if not isinstance(source, SentencePieceModel) or source.pieces[place].kind not in ("user", "control", "unused"):
+        raise ConversionError(
+            f"tokenizer_config.json calls the id {place} {show(text)}, but the vocabulary has an ordinary token there: "
+            "one embedding row would mean two things; the files are not of one tokenizer, take both from the "
+            "model's repository"
+        )
+    return not source.dummy_prefix and source.pieces[place].kind == "user"
 
 
 def _refuse_control(text: str) -> None:

@@ -1,8 +1,9 @@
-"""Where new tokens come from: another tokenizer.json, tiktoken ranks, SentencePiece pieces, a list of words; and filters."""
+"""Where new tokens come from: another tokenizer.json, tiktoken ranks, SentencePiece pieces, words; and filters."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -55,18 +56,21 @@ def _from_json(name: str, data: bytes) -> tuple[bytes | str, ...]:
 
 
 def words(name: str, data: bytes) -> tuple[str, ...]:
-    """One word a line, empty lines and surrounding spaces dropped."""
+    """One word a line, empty lines dropped; a word of a script that puts spaces between words, with and without one."""
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ConversionError(
-            f"{show(name)} is not UTF-8 text ({show(str(error))}); save the word list as UTF-8"
-        ) from error
-    return tuple(dict.fromkeys(word for line in lines if (word := line.strip())))
+        raise ConversionError(f"{show(name)} is not UTF-8 text ({show(str(error))}); save it as UTF-8") from error
+    plain = dict.fromkeys(word for line in lines if (word := line.strip()))
+    return tuple(dict.fromkeys(form for word in plain for form in ((f" {word}", word) if _spaced(word) else (word,))))
+
+
+def _spaced(word: str) -> bool:
+    return unicodedata.name(word[0], "").startswith(("LATIN ", "GREEK ", "CYRILLIC "))
 
 
 def cjk(text: str) -> bool:
-    """Whether a token is Chinese: ideographs and their punctuation, at least one ideograph, perhaps a space in front."""
+    """Whether a token is Chinese: ideographs (at least one) and their punctuation, perhaps a space in front."""
     return _CJK.fullmatch(text) is not None and re.search(f"[{_HAN}]", text) is not None
 
 

@@ -120,13 +120,13 @@ def _ready(tokenizer_json: Mapping[str, Any]) -> Json:
     model = value["model"]
     if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise ConversionError(
-            f"the tokenizer.json is a {show(model.get('type'))} model, and merges can only be appended to BPE; extend the SentencePiece "
-            "model it came from instead, or add the tokens as special ones"
+            f"the tokenizer.json is a {show(model.get('type'))} model, and merges can only be appended to BPE; extend "
+            "the SentencePiece model it came from instead, or add the tokens as special ones"
         )
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise ConversionError(
-            "the tokenizer.json marks the middle or end of words in its tokens (continuing_subword_prefix, end_of_word_suffix), "
-            "as no family we know does; its tokens cannot be joined by spelling"
+            "the tokenizer.json marks the middle or end of words in its tokens (continuing_subword_prefix, "
+            "end_of_word_suffix), as no family we know does; its tokens cannot be joined by spelling"
         )
     model["vocab"] = spelled_ids(tokenizer_json)
     model["merges"] = [pair.split(" ") if isinstance(pair, str) else list(pair) for pair in model["merges"]]
@@ -194,7 +194,7 @@ def _left(spelled: str, growing: _Growing, tokenizer: Any) -> list[str]:
 
 
 def _chain(parts: Sequence[str], growing: _Growing) -> list[Pair] | None:
-    """Merges that join the parts with the fewest new tokens, none of them an old one; None where there is no such way."""
+    """Merges that join the parts with the fewest new tokens, none of them an old one; None where there is no way."""
 
     @cache
     def best(start: int, stop: int) -> tuple[int, tuple[Pair, ...]] | None:

@@ -6,7 +6,9 @@ The order of the joined vocabulary is the base's pieces, then the addition's in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from surgery.errors import ConversionError, show
@@ -29,7 +31,9 @@ class Merge:
     added: tuple[str, ...]
     duplicates: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]  # piece, reason
-    unreachable: tuple[str, ...]  # added, but no two pieces make it up, so that text never becomes it
+    unreachable: tuple[
+        str, ...
+    ]  # added, but the engine cuts its text otherwise: no two pieces make it up, or others join first
 
     @property
     def report(self) -> str:
@@ -60,7 +64,7 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     added: dict[str, None] = {}
     duplicates: dict[str, None] = {}
     skipped: dict[str, str] = {}
-    for piece in _chained(base, pieces) if chains else pieces:
+    for piece in _chained(base, frozenset(there), pieces) if chains else pieces:
         text = piece.replace(" ", SPACE)
         reason = refusal(text)
         if reason is not None:
@@ -75,18 +79,9 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     for place, text in enumerate(added, 1):
         model.pieces.add(piece=text, score=0.0 if scores == "published" else lowest - place)
     data: bytes = model.SerializeToString()
-    out = (
-        tuple(
-            text
-            for text in added
-            if not any(text[:cut] in there and text[cut:] in there for cut in range(1, len(text)))
-        )
-        if read.algorithm == "bpe"
-        else ()
-    )
-    return Merge(
-        data, tuple(added), tuple(duplicates), tuple(skipped.items()), tuple(text for text in out if len(text) > 1)
-    )
+    own = _bare(data)
+    out = tuple(text for text in added if own.encode(text.replace(SPACE, " "), out_type=str) != [text])
+    return Merge(data, tuple(added), tuple(duplicates), tuple(skipped.items()), out)
 
 
 def refusal(text: str) -> str | None:
@@ -100,24 +95,29 @@ def refusal(text: str) -> str | None:
     return None
 
 
-def _chained(base: bytes, words: Iterable[str]) -> Iterator[str]:
-    own = processor(base)
+def _chained(base: bytes, known: AbstractSet[str], words: Iterable[str]) -> Iterator[str]:
+    """Each word behind the steps to it, from the left; characters that the base spells in bytes are steps too."""
+    own = _bare(base)
     for word in words:
-        parts = own.encode(word, out_type=str)
-        whole = word.replace(" ", SPACE)
         joined = ""
-        for part in _without_prefix(parts, whole):
+        for part in _parts(own, known, word.replace(" ", SPACE)):
+            yield part
             joined += part
             yield joined
-        if joined != whole:
-            yield whole
 
 
-def _without_prefix(parts: list[str], whole: str) -> list[str]:
-    """The parts of a word itself, without the space that SentencePiece puts in front."""
-    if whole.startswith(SPACE) or not parts or not parts[0].startswith(SPACE):
-        return parts
-    return [part for part in (parts[0][1:], *parts[1:]) if part]
+def _parts(own: Any, known: AbstractSet[str], word: str) -> Iterator[str]:
+    for covered, characters in groupby(word, key=known.__contains__):
+        run = "".join(characters)
+        yield from own.encode(run.replace(SPACE, " "), out_type=str) if covered else run
+
+
+def _bare(model: bytes) -> Any:
+    """The engine without what it does around a text, so that a piece can be put to it as it is."""
+    changed = parsed(model)
+    changed.normalizer_spec.add_dummy_prefix = False
+    changed.normalizer_spec.remove_extra_whitespaces = False
+    return processor(changed.SerializeToString())
 
 
 def _lowest(model: Any) -> float:
@@ -155,7 +155,7 @@ def canonical(data: bytes) -> bytes:
 
 
 def add_piece(data: bytes, text: str) -> bytes:
-    """The model with one more normal piece of score 0, as Chinese-Alpaca appended its [PAD], which text never reaches."""
+    """The model with one more normal piece of score 0, as Chinese-Alpaca appended [PAD]; text never reaches it."""
     if any(piece.text == text for piece in read_sentencepiece("the base", data).pieces):
         raise ConversionError(f"{show(text)} is a piece of the base already; nothing to add")
     model = parsed(data)

@@ -1,4 +1,4 @@
-"""Training the pieces to add, with the sentencepiece library and defaults for Chinese: the first step of every extension."""
+"""Training the pieces to add, with the sentencepiece library and defaults for Chinese: every extension's first step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from surgery.errors import ConversionError, show
 
 _LONGEST = 4000  # bytes; sentencepiece leaves longer lines out without a word
-_BREAKS = "。！？；\n.!?; ，,"
+_BREAKS = "。！？；.!?; ，,"  # noqa: RUF001 - Chinese full stops and commas
 
 
 def train_pieces(
@@ -38,13 +38,15 @@ def train_pieces(
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_counted(_lines(corpus), progress), model_writer=written, vocab_size=size,
             model_type=algorithm, character_coverage=coverage, max_sentencepiece_length=longest_piece,
-            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True, split_digits=True,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True,
+            split_digits=True,
             byte_fallback=False, allow_whitespace_only_pieces=False, input_sentence_size=sentences,
             shuffle_input_sentence=False, num_threads=threads, minloglevel=2, max_sentence_length=_LONGEST + 200,
         )  # fmt: skip
     except (RuntimeError, OSError, ValueError) as error:
         raise ConversionError(
-            f"sentencepiece cannot train {size} pieces on this corpus: {show(str(error), 300)}; give it more text, or change the number of pieces or the coverage"
+            f"sentencepiece cannot train {size} pieces on this corpus: {show(str(error), 300)}; give it more text, or "
+            "change the number of pieces or the coverage"
         ) from error
     return written.getvalue()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from surgery.errors import ConversionError, listed
 from surgery.tokenizer.alphabet import BYTE
-from surgery.tokenizer.pipeline import Json
+from surgery.tokenizer.pipeline import SPACE, Json
 from surgery.tokenizer.sources import spelled_ids
 
 _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
@@ -40,12 +40,16 @@ def kept_ids(tokenizer_json: Mapping[str, Any], used: Iterable[int]) -> tuple[in
     unknown = sorted(used - names.keys())
     if unknown:
         raise ConversionError(
-            f"{len(unknown)} of the ids to keep are not the tokenizer's ({listed(unknown)}, its highest is {max(names)}); "
+            f"{len(unknown)} of the ids to keep are not the tokenizer's, which end at {max(names)}: {listed(unknown)}; "
             "the corpus was encoded with another tokenizer"
         )
     needed = {names[place] for place in used} | {token["content"] for token in tokenizer_json.get("added_tokens") or ()}
     needed |= {token for token in ids if token in BYTE or _BYTE_PIECE.fullmatch(token)}
-    needed |= _unknown(tokenizer_json)
+    needed |= _unknown(tokenizer_json) | ({SPACE} & ids.keys())
+    if not any(token in BYTE for token in needed) and not any(_BYTE_PIECE.fullmatch(token) for token in needed):
+        needed |= {
+            token for token in ids if len(token) == 1
+        }  # without bytes, characters are all there is to spell with
     parts = defaultdict[str, list[str]](list)
     for left, right in _pairs(tokenizer_json):
         parts[left + right] += (left, right)
@@ -73,7 +77,7 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
         model["merges"] = [[a, b] for a, b in pairs if a in there and b in there and a + b in there]
     else:
         model["vocab"] = [model["vocab"][old] for old in kept if old < len(model["vocab"])]
-        model["unk_id"] = new.get(model.get("unk_id"))
+        model["unk_id"] = None if model.get("unk_id") is None else new[model["unk_id"]]
     value = {**tokenizer_json, "model": model}
     value["added_tokens"] = [
         {**token, "id": new[token["id"]]} for token in tokenizer_json.get("added_tokens") or () if token["id"] in new
@@ -84,7 +88,7 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
 
 def _pairs(tokenizer_json: Mapping[str, Any]) -> list[tuple[str, str]]:
     merges = tokenizer_json["model"].get("merges") or ()
-    return [tuple(pair.split(" ", 1)) if isinstance(pair, str) else tuple(pair) for pair in merges]
+    return [(left, right) for left, right in (pair.split(" ", 1) if isinstance(pair, str) else pair for pair in merges)]
 
 
 def _unknown(tokenizer_json: Mapping[str, Any]) -> set[str]:

@@ -11,16 +11,19 @@ from surgery.tokenizer.probe import PROBE
 
 
 @cache
-def sentencepiece_model(**settings: Any) -> bytes:
-    """A SentencePiece model of 1200 pieces, trained on the probe; settings are the library's."""
+def sentencepiece_model(only_ascii: bool = False, **settings: Any) -> bytes:
+    """A SentencePiece model of 1200 pieces, trained on the probe or its ASCII strings; settings are the library's."""
     import sentencepiece
 
     sentencepiece.set_min_log_level(2)
+    texts = [line for text in PROBE for line in text.splitlines() if line.strip()]
+    texts = [text for text in texts if text.isascii() or not only_ascii]
     written = io.BytesIO()
     defaults = {"model_type": "bpe", "vocab_size": 1200, "character_coverage": 0.99, "byte_fallback": True}
+    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
     defaults |= {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([line for text in PROBE for line in text.splitlines() if line.strip()]),
+        sentence_iterator=iter(texts),
         model_writer=written, num_threads=1, hard_vocab_limit=False, **{**defaults, **settings},
     )  # fmt: skip
     return written.getvalue()

@@ -1,0 +1,128 @@
+"""Damaged and foreign vocabulary files are refused in one paragraph that says what to do."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+
+import pytest
+
+from surgery.errors import ConversionError, LimitExceeded
+from surgery.tokenizer import sources
+from surgery.tokenizer.sources import SentencePieceModel, TiktokenRanks, TokenizerJson, read
+from tests.tokenizer.small import byte_level, sentencepiece_model
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4be54af290d9\nsize 1136699\n"
+LINES = b"".join(b64encode(bytes([byte])) + b" %d\n" % byte for byte in range(256))
+
+
+def refusal(**files: bytes) -> str:
+    with pytest.raises(ConversionError) as refused:
+        read({name.replace("__", "."): data for name, data in files.items()})
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.isprintable()
+    return message
+
+
+@pytest.mark.parametrize("name", ["tokenizer__model", "qwen__tiktoken", "tokenizer__json"])
+def test_a_git_lfs_pointer_is_recognised_in_place_of_the_file(name: str) -> None:
+    message = refusal(**{name: POINTER})
+    assert f"is a Git LFS pointer of {len(POINTER)} bytes" in message
+    assert "1136699" in message
+    assert "git lfs pull" in message
+
+
+def test_an_empty_file_is_refused() -> None:
+    assert "is empty" in refusal(tokenizer__model=b"")
+
+
+def test_windows_line_ends_in_ranks_are_refused() -> None:
+    assert "Windows line ends (CRLF)" in refusal(qwen__tiktoken=LINES.replace(b"\n", b"\r\n"))
+
+
+def test_a_sentencepiece_model_that_went_through_a_text_filter_is_refused() -> None:
+    damaged = sentencepiece_model().replace(b"\n", b"\r\n")
+    assert "is not a SentencePiece model" in refusal(tokenizer__model=damaged)
+
+
+def test_a_cut_off_sentencepiece_model_is_refused() -> None:
+    assert "is not a SentencePiece model" in refusal(tokenizer__model=sentencepiece_model()[:-7])
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LARGEST", 1000)
+    with pytest.raises(LimitExceeded, match="has 1001 bytes, more than the 1000 bytes"):
+        read({"tokenizer.json": b"{" + b" " * 1000})
+
+
+def test_the_limit_is_below_200_megabytes_and_above_gemmas_33() -> None:
+    assert 34_000_000 < sources.LARGEST < 200_000_000
+
+
+def test_two_tokens_with_one_id_are_refused() -> None:
+    value = byte_level()
+    value["added_tokens"].append({**value["added_tokens"][0], "content": "<twin>"})
+    assert "1 ids belong to two tokens each" in refusal(tokenizer__json=json.dumps(value).encode())
+
+
+def test_one_token_with_two_ids_is_refused() -> None:
+    value = byte_level()
+    value["added_tokens"].append({**value["added_tokens"][0], "id": 5000})
+    assert "has the ids 700 and 5000" in refusal(tokenizer__json=json.dumps(value).encode())
+
+
+def test_a_vocabulary_that_says_a_token_twice_is_refused() -> None:
+    assert "1 pieces occur twice" in refusal(vocab__json=b'{"a": 0, "b": 1, "a": 2}', merges__txt=b"")
+
+
+def test_two_pieces_of_one_spelling_are_refused() -> None:
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(sentencepiece_model())
+    model.pieces.add(piece=model.pieces[-1].piece, score=0.0)
+    assert "1 pieces occur twice" in refusal(tokenizer__model=model.SerializeToString())
+
+
+def test_ids_that_are_no_row_numbers_are_refused() -> None:
+    assert "not a table of tokens and ids" in refusal(vocab__json=b'{"a": -1}', merges__txt=b"")
+    value = byte_level()
+    value["added_tokens"][0]["id"] = "7"
+    assert "not a row number" in refusal(
+        tokenizer__json=json.dumps({**value, "model": {**value["model"], "vocab": {}}}).encode()
+    )
+
+
+def test_ranks_without_all_bytes_are_refused() -> None:
+    assert "lacks 1 of the 256 single bytes (0x00)" in refusal(qwen__tiktoken=LINES[LINES.index(b"\n") + 1 :])
+
+
+def test_a_line_that_is_no_rank_is_named() -> None:
+    assert "line 257: 'not base64' is not base64, space, rank" in refusal(qwen__tiktoken=LINES + b"not base64\n")
+    assert "has rank 1 already" in refusal(qwen__tiktoken=LINES + b64encode(b"\x01") + b" 300\n")
+    assert "1 ids belong to two tokens" in refusal(qwen__tiktoken=LINES + b64encode(b"ab") + b" 255\n")
+
+
+def test_merges_of_another_vocabulary_are_refused() -> None:
+    assert "line 2: the merge 'a b' names tokens" in refusal(
+        vocab__json=b'{"a": 0}', merges__txt=b"#version: 0.2\na b\n"
+    )
+
+
+def test_json_that_is_none_is_refused() -> None:
+    assert "is not JSON" in refusal(tokenizer__json=b'{"model": ')
+    assert "has no `model`" in refusal(tokenizer__json=b"[]")
+    assert "is not JSON" in refusal(tokenizer__json=b"[" * 100_000)
+
+
+def test_names_from_a_checkpoint_are_shown_escaped() -> None:
+    with pytest.raises(ConversionError) as refused:
+        read({"evil\x1b[31m": b""})
+    assert "\x1b" not in str(refused.value)
+
+
+def test_the_kind_of_a_file_is_seen_in_its_content() -> None:
+    assert isinstance(read({"tokenizer.model": LINES}), TiktokenRanks)
+    assert isinstance(read({"tokenizer.model": sentencepiece_model()}), SentencePieceModel)
+    both = {"tokenizer.model": sentencepiece_model(), "tokenizer.json": json.dumps(byte_level()).encode()}
+    assert isinstance(read(both), TokenizerJson)
