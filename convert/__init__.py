@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from convert.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from convert.plan import Plan
-    from convert.verify.verdict import Verdict
-    from convert.write import Written
+    from convert.planning import Plan
+    from convert.verification.verdict import Verdict
+    from convert.writing import Written
     from surgery.model import Artefact
 
 __all__ = ["__version__", "open", "plan", "verify", "write"]
@@ -45,13 +45,13 @@ def plan(artefact: Artefact, to: str | None = None, **options: Any) -> Plan:
 def write(plan: Plan, out: str | Path, *, verify: str = "quick", progress: Callable[[int, str], None] | None = None) -> Written:
     """Carry out a plan under the name ``out``, verified before it appears unless ``verify`` is ``off``."""
     from convert.verified import verifier
-    from convert.write import write as execute
+    from convert.writing import write as execute
 
     return execute(plan, out, verify=verifier(plan, verify), progress=progress)
 
 
 def verify(source: str | Path, output: str | Path, **options: Any) -> Verdict:
     """Whether ``output`` computes what ``source`` computes, in a child process; options as ``run_child`` takes them."""
-    from convert.verify.child import run_child
+    from convert.verification.child import run_child
 
     return run_child(source, output, **{"exactness": "algebraic", **options})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convert.plan import Output, Plan
+from convert.planning import Output, Plan
 
 
 def lineage(plan: Plan) -> Iterator[dict[str, Any]]:

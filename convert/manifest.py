@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convert.plan import Plan, document
+from convert.planning import Plan, document
 from convert.version import VERSION
 
 NAME = "weightsmith.json"

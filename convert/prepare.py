@@ -9,11 +9,12 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
 from convert.checkpoint.reading import same_values
+from convert.containers import CONTAINERS
 from convert.documents import carried, generation_config
-from convert.plan import SHARD_SIZE, OutputFile, Plan, document, index, lay_out, weakest
+from convert.planning import SHARD_SIZE, OutputFile, Plan, document, weakest
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
-from mappings.family import Family
+from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
 from surgery.dtypes import FLOATS, ITEMSIZE
 from surgery.errors import ConversionError, UsageError, listed, show
@@ -74,16 +75,20 @@ def plan_artefact(
     dtype: str | None = None,
     mends: Iterable[str] = (),
     max_shard_size: int = SHARD_SIZE,
+    tensor_parallel: int = 1,
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
-    ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something.
+    ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``tensor_parallel``
+    is the number of files that a family of model-parallel files gets.
     """
     checkpoint, mends = artefact.origin, sorted(mends)
     if unknown := [name for name in mends if name not in {p.name for p in PASSES}]:
         raise UsageError(f"--mend {show(unknown[0])}: there is no such pass; known are {listed(p.name for p in PASSES)}.")
     model = _as_dtype(artefact.model, dtype)
     target = target_family(to or artefact.family, model)
+    if tensor_parallel != 1 and target.stored != "consolidated":
+        raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
     try:
         legal, passes = legalise(model, partial(refusals, target), mends=mends)
     except Unexpressible as refusal:
@@ -91,9 +96,10 @@ def plan_artefact(
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
-        list(encode(target, legal)),
+        list(encode(target, legal, tensor_parallel)),
         write_config(target, legal.facts),
-        {"dtype": dtype, "mends": mends, "max_shard_size": max_shard_size},
+        {"dtype": dtype, "mends": mends, "max_shard_size": max_shard_size, "tensor_parallel": tensor_parallel},
+        stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
         notes=artefact.notes,
         left=artefact.left,
@@ -162,18 +168,15 @@ def _assemble(
     config: dict[str, Any],
     options: dict[str, Any],
     *,
+    stored: Stored = "safetensors",
     steps: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     left: Mapping[str, str] | None = None,
 ) -> Plan:
-    files = lay_out(targets, options["max_shard_size"])
-    dtype = _main_dtype(files)
-    if dtype in FLOATS:
-        config = {**config, "torch_dtype": FLOATS[dtype], "dtype": FLOATS[dtype]}
-    documents = {"config.json": document(config)}
-    if (table := index(files)) is not None:
-        documents["model.safetensors.index.json"] = table
-    generation, told = generation_config(checkpoint)
+    container = CONTAINERS[stored]
+    files = container.files(targets, config, options["max_shard_size"])
+    documents = container.documents(files, config, _main_dtype(files))
+    generation, told = generation_config(checkpoint) if container.hub else (None, ())
     if generation is not None:
         documents["generation_config.json"] = document(generation)
     return Plan(

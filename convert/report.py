@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convert.plan import Plan
+from convert.planning import Plan
 
 if TYPE_CHECKING:
-    from convert.write import Written
+    from convert.writing import Written
 
 _EXACTNESS = {
     "byte": "every output byte is a copy of an input byte, or a written zero or one",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.plan import Plan
-from convert.verify.verdict import Verdict
+from convert.planning import Plan
+from convert.verification.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
     source_variant = variant or variant_of(plan.source)
 
     def check(staged: Path) -> Checked:
-        from convert.verify.child import run_child
+        from convert.verification.child import run_child
 
         verdict = run_child(
             plan.checkpoint.path,

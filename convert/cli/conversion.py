@@ -1,4 +1,4 @@
-"""Commands that write a checkpoint: FAMILY-to-FAMILY, run, plan, repack. Thin over ``convert.prepare`` and ``convert.write``."""
+"""Commands that write a checkpoint: FAMILY-to-FAMILY, run, plan, repack. Thin over ``convert.prepare`` and ``convert.writing``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convert.cli.running import emit, note, warning
 from surgery.errors import ConversionError, LimitExceeded, UsageError, show
 
 if TYPE_CHECKING:
-    from convert.plan import Plan
+    from convert.planning import Plan
 
 
 def pair_command(source: str, target: str) -> click.Command:
@@ -96,7 +96,7 @@ def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) ->
     from convert.checkpoint import open_checkpoint
     from convert.prepare import plan_conversion
 
-    wanted = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size")}
+    wanted = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel")}
     return plan_conversion(open_checkpoint(src), target, source=source, **wanted)
 
 
@@ -123,7 +123,7 @@ def _carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[
         )
     from convert.cli.progress import Bar
     from convert.verified import verifier
-    from convert.write import write
+    from convert.writing import write
 
     if options["verify_mode"] == "off":
         note("the output is not verified (--verify off, or a repack, whose bytes are compared as they are written)")
@@ -142,7 +142,7 @@ def _carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[
 def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> str:
     if wish is None:
         raise UsageError("--plan-out is for conversions; this command's plan follows from its arguments.")
-    kept = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size")}
+    kept = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel")}
     source = {**wish, "src": str(plan.checkpoint.path)}
     return json.dumps({"weightsmith_plan": 1, "wish": source, "options": kept, **plan.summary()}, indent=2) + "\n"
 

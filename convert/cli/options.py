@@ -52,6 +52,10 @@ planning = stacked(
     click.option("--mend", "mends", multiple=True, metavar="PASS", help="Allow a pass that costs something, e.g. repeat-kv."),
     accept_option,
     click.option(
+        "--tensor-parallel", type=click.IntRange(1, 256), default=1, metavar="N",
+        help="Files to write, where a family keeps a slab of every tensor in each (meta).",
+    ),
+    click.option(
         "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
     ),
 )

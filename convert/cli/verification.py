@@ -11,7 +11,7 @@ from convert.cli.running import emit
 from surgery.errors import VerificationFailed
 
 if TYPE_CHECKING:
-    from convert.verify.verdict import Verdict
+    from convert.verification.verdict import Verdict
 
 
 @click.command("verify")
@@ -36,7 +36,7 @@ def verify_(
     The decoders do not use the conversion tables, so an error in a table cannot hide. Exit status 5 when they differ.
     """
     from convert.checkpoint import open_checkpoint
-    from convert.verify.child import run_child
+    from convert.verification.child import run_child
 
     one, other = open_checkpoint(src), open_checkpoint(out)
     verdict = run_child(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
 from convert.verified import verifier
-from convert.write import write
+from convert.writing import write
 from surgery.legalise import Unexpressible
 from tests.goldens import golden, goldens
 from tests.oracle import native_logits, same_bits, tensors

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import convert.write as writing
+import convert.writing as writing
 from convert.checkpoint import open_checkpoint
 from convert.interrupt import Interrupted
 from convert.paths import staging_of
 from convert.prepare import plan_conversion, plan_repack
-from convert.write import write
+from convert.writing import write
 from surgery.errors import ConversionError, OutputBusy, StorageFailed, UsageError, VerificationFailed
 from tests.goldens import golden
 from tests.oracle import same_bits, tensors

@@ -1,0 +1,236 @@
+"""The plan: a value that says everything a run will do, made from headers alone.
+
+Every output tensor with its boxes or its computation, its place in its file, the exact size and header of every file, the
+documents beside them, how exact the whole is, and what it will need. ``--dry-run`` prints it; the run executes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from convert.checkpoint import Checkpoint
+from mappings.rows import Target
+from surgery.dtypes import ITEMSIZE
+from surgery.layout import Leaf
+from surgery.movement import Box, joined, place
+from surgery.values import Exactness, Expr, Moved, exactness, operations, sources
+
+#: raised whenever the bytes of an output may change for the same input and options
+FORMAT = 1
+
+SHARD_SIZE = 5_000_000_000  # bytes; the Hub library's default
+_BASE = 34 << 20  # bytes: the interpreter with what the copying path imports
+_TORCH = 260 << 20  # bytes: torch loaded, and its blocks
+_PER_TENSOR = 1500  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output tensor. ``boxes`` when it is only moved, ``parts`` when something is computed."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    numel: int
+    begin: int  # byte offset in the file's payload
+    boxes: tuple[Box, ...]
+    parts: tuple[tuple[Expr, Leaf], ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * ITEMSIZE[self.dtype]
+
+    @property
+    def computed(self) -> bool:
+        return bool(self.parts)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The names of the source tensors."""
+        if self.parts:
+            return frozenset().union(*(sources(expr) for expr, _ in self.parts))
+        return frozenset(b.source for b in self.boxes if b.source is not None)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """What is computed, in words."""
+        return tuple(dict.fromkeys(word for expr, _ in self.parts for word in operations(expr)))
+
+
+class Frame(Protocol):
+    """What a format has between and behind its payloads: torch's zip files."""
+
+    @property
+    def size(self) -> int: ...  # of the whole file, in bytes
+    def after(self, crcs: Sequence[int], /) -> bytes: ...  # what follows the last of the payloads with these CRC-32s
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file to be written: everything but the tensors' bytes is known before any tensor exists."""
+
+    name: str
+    header: bytes  # all that precedes the first payload
+    outputs: tuple[Output, ...]  # in file order
+    frame: Frame | None = None  # None: payloads follow each other to the end, as in safetensors
+
+    @property
+    def payload(self) -> int:
+        return self.outputs[-1].begin + self.outputs[-1].nbytes if self.outputs else 0
+
+    @property
+    def size(self) -> int:
+        return len(self.header) + self.payload if self.frame is None else self.frame.size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. Two plans with equal ``digest`` write equal bytes."""
+
+    checkpoint: Checkpoint
+    source: str  # label of the family read
+    target: str  # label of the family written
+    exactness: Exactness
+    steps: tuple[str, ...]  # what is done to the model, in words
+    files: tuple[OutputFile, ...]
+    documents: Mapping[str, bytes]  # written as they are
+    copies: tuple[str, ...]  # documents of the source carried over byte for byte
+    notes: tuple[str, ...]  # what the user should know
+    options: Mapping[str, Any]
+    left: Mapping[str, str] = field(default_factory=dict)  # source tensors not taken, and why
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Everything that will be on disk, in bytes."""
+        carried = sum(self.checkpoint.documents[name].size for name in self.copies)
+        return sum(f.size for f in self.files) + sum(map(len, self.documents.values())) + carried
+
+    @cached_property
+    def tensors(self) -> int:
+        return sum(len(f.outputs) for f in self.files)
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(o.numel for f in self.files for o in f.outputs)
+
+    @property
+    def computes(self) -> bool:
+        return any(o.computed for f in self.files for o in f.outputs)
+
+    @property
+    def writer_peak(self) -> int:
+        """An upper estimate of the writer's memory, in bytes."""
+        return _BASE + (_TORCH if self.computes else 0) + _PER_TENSOR * (self.tensors + len(self.checkpoint.tensors))
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies what will be written: the options, every output's recipe and the format, but no time and no path."""
+        told = hashlib.sha256(f"weightsmith {FORMAT}\n".encode())
+        for file in self.files:
+            told.update(file.name.encode() + b"\0" + file.header)
+            for output in file.outputs:
+                told.update(repr((output.name, output.boxes, output.parts)).encode())
+        for name, content in sorted(self.documents.items()):
+            told.update(name.encode() + b"\0" + content)
+        told.update(repr((self.copies, sorted(self.options.items()))).encode())
+        return told.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as JSON values, in a stable form."""
+        return {
+            "from": self.source,
+            "to": self.target,
+            "exactness": str(self.exactness),
+            "steps": list(self.steps),
+            "notes": list(self.notes),
+            "tensors": self.tensors,
+            "computed": sum(o.computed for f in self.files for o in f.outputs),
+            "parameters": self.parameters,
+            "bytes": self.nbytes,
+            "writer_peak_bytes": self.writer_peak,
+            "files": [{"name": f.name, "bytes": f.size, "tensors": len(f.outputs)} for f in self.files],
+            "documents": sorted([*self.documents, *self.copies]),
+            "left": dict(self.left),
+            "digest": self.digest,
+        }
+
+
+def lay_out(targets: Iterable[Target], max_shard_size: int = SHARD_SIZE) -> tuple[OutputFile, ...]:
+    """Files for the targets, in order, none above ``max_shard_size`` bytes of tensors unless one tensor alone is."""
+    shards: list[list[Target]] = [[]]
+    filled = 0
+    for target in targets:
+        nbytes = _nbytes(target)
+        if shards[-1] and filled + nbytes > max_shard_size:
+            shards.append([])
+            filled = 0
+        shards[-1].append(target)
+        filled += nbytes
+    count = len(shards)
+    names = (
+        ["model.safetensors"] if count == 1 else [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    )
+    return tuple(_file(name, shard) for name, shard in zip(names, shards, strict=True))
+
+
+def index(files: Sequence[OutputFile]) -> bytes | None:
+    """The index that transformers reads beside several shards; None for a single file."""
+    if len(files) == 1:
+        return None
+    outputs = [(o, f.name) for f in files for o in f.outputs]
+    table = {
+        "metadata": {
+            "total_parameters": sum(o.numel for o, _ in outputs),
+            "total_size": sum(o.nbytes for o, _ in outputs),
+        },
+        "weight_map": {o.name: name for o, name in sorted(outputs, key=lambda pair: pair[0].name)},
+    }
+    return document(table)
+
+
+def document(value: Any) -> bytes:
+    """JSON as we write it: sorted, indented, ending in a newline."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def weakest(files: Sequence[OutputFile]) -> Exactness:
+    """The class of the weakest tensor."""
+    return max((exactness(e) for f in files for o in f.outputs for e, _ in o.parts), default=Exactness.BYTE)
+
+
+def _file(name: str, targets: Sequence[Target]) -> OutputFile:
+    # wide types first: every tensor then starts at a multiple of its element size
+    ordered = sorted(targets, key=lambda t: -ITEMSIZE[t.dtype])
+    outputs, entries, begin = [], {"__metadata__": {"format": "pt"}}, 0
+    for target in ordered:
+        output = output_of(target, begin)
+        end = begin + output.nbytes
+        entries[target.name] = {"dtype": target.dtype, "shape": list(target.shape), "data_offsets": [begin, end]}  # type: ignore[dict-item]
+        outputs.append(output)
+        begin = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return OutputFile(name, len(text).to_bytes(8, "little") + text, tuple(outputs))
+
+
+def output_of(target: Target, begin: int) -> Output:
+    """The output that a target becomes, at this offset of its file's payload."""
+    numel = 1
+    for n in target.shape:
+        numel *= n
+    if all(isinstance(expr, Moved) and expr.dtype == target.dtype for expr, _ in target.parts):
+        boxes = [b for expr, leaf in target.parts if isinstance(expr, Moved) for b in place(expr.pieces, expr.axes, leaf)]
+        return Output(target.name, target.dtype, target.shape, numel, begin, joined(boxes))
+    return Output(target.name, target.dtype, target.shape, numel, begin, (), target.parts)
+
+
+def _nbytes(target: Target) -> int:
+    total = ITEMSIZE[target.dtype]
+    for n in target.shape:
+        total *= n
+    return total

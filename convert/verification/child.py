@@ -1,0 +1,102 @@
+"""Verification in a process of its own: the parent never loads torch, and a crash there is a verdict here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from convert.verification.verdict import Compute, Exactness, Mode, Verdict
+from surgery.errors import ConversionError, VerificationFailed, show
+
+#: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
+_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.verification.child import main; main()"
+_REFUSED = 3
+_BLOCK = str(4 << 20)
+
+
+def run_child(
+    source: Path | str,
+    output: Path | str,
+    *,
+    exactness: Exactness,
+    mode: Mode = "full",
+    compute: Compute = "float32",
+    variant: str | None = None,
+    output_variant: str | None = None,
+    prompts: list[list[int]] | None = None,
+    seed: int = 0,
+    memory: int | None = None,
+    threads: int | None = None,
+) -> Verdict:
+    """`convert.verification.run.verify` on two checkpoints in a child process without network.
+
+    `memory` bounds in bytes what the child maps beyond torch itself (weight files that are mapped count). A child that
+    dies raises VerificationFailed with its last line, and so does one that cannot compute either side, with the reason.
+    """
+    options = {
+        "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
+        "output_variant": output_variant, "prompts": prompts, "seed": seed,
+    }  # fmt: skip
+    task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
+        input=json.dumps(task),
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": _BLOCK},  # large blocks go back when freed: the bound holds
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == _REFUSED:
+        raise VerificationFailed(json.loads(done.stdout)["refused"])
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+        raise VerificationFailed(
+            f"The verifier's process ended with {how} before reaching a verdict: {show(last, 400)}."
+        )
+    return Verdict.from_json(json.loads(done.stdout))
+
+
+def main() -> None:
+    """The child: a task as JSON on stdin, a verdict (or a refusal) as JSON on stdout."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    _forbid_network()
+    import torch
+
+    if task["threads"]:
+        torch.set_num_threads(task["threads"])
+    _limit_memory(task["memory"])
+    from convert.checkpoint import open_checkpoint
+    from convert.verification.run import verify
+
+    try:
+        checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
+        verdict = verify(*checkpoints, **task["options"])
+    except ConversionError as error:
+        json.dump({"refused": str(error)}, sys.stdout)
+        sys.exit(_REFUSED)
+    json.dump(verdict.to_json(), sys.stdout)
+
+
+def _forbid_network() -> None:
+    """Any attempt to reach a host raises; nothing here has a reason to."""
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+            raise PermissionError(f"the verifier has no network ({event})")
+
+    sys.addaudithook(refuse)
+
+
+def _limit_memory(memory: int | None) -> None:
+    if memory is None:
+        return
+    import resource
+
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))

@@ -1,0 +1,213 @@
+"""Comparing two decoders: the frame between their hidden states, one sub-block, the logits in row blocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convert.verification.decoder import Decoder
+from convert.verification.verdict import Logits, Stage, Tolerance
+
+_PROBE = 2.0**-10  # relative size of the perturbation that measures amplification
+_WORST = 12.0  # largest over rms of a bounded number of roughly normal differences
+_SPREAD = 4.0  # the worst token's error over the typical one
+_FAINT = 0.05
+_VALUES = 1 << 20  # logits or embedding values in one block
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Output hidden states = `scale` * source hidden states, `centred` or not: what folds do to the residual stream.
+
+    A gauge multiplies it, LayerNorm-to-RMSNorm takes every position's mean away. Fitted once, on embeddings,
+    and then held: a layer that breaks it is a layer that computes something else.
+    """
+
+    scale: float = 1.0
+    centred: bool = False
+
+    @classmethod
+    def fit(cls, source: Tensor, output: Tensor, noise: float) -> Frame:
+        """The frame in which `output` is closest to `source`; exactly 1 where it cannot be told from 1."""
+        plain, centred = _fitted(source, output), _fitted(_centre(source), output)
+        chosen = centred if centred[1] < 0.1 * plain[1] and plain[1] > 4 * noise else plain
+        scale = 1.0 if abs(chosen[0] - 1.0) <= 4 * noise else chosen[0]
+        return cls(scale, chosen is centred)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.scale * (_centre(x) if self.centred else x)
+
+    def __str__(self) -> str:
+        if self == Frame():
+            return "equal hidden states"
+        return f"hidden states {'centred and ' if self.centred else ''}times {self.scale:.6g}"
+
+
+def relative(difference: Tensor, of: Tensor) -> float:
+    """rms of a difference over rms of what differs; infinite against zero, NaN where a value is not finite."""
+    size, off = _rms(of), _rms(difference)
+    return off / size if size else (0.0 if off == 0 else float("inf"))
+
+
+def perturbed(x: Tensor, generator: torch.Generator) -> Tensor:
+    """`x` with noise of relative size `_PROBE` at every position."""
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+    return x + _PROBE * x.square().mean(-1, keepdim=True).sqrt() * noise
+
+
+def sub_block(
+    label: str,
+    source: tuple[Decoder, int],
+    output: tuple[Decoder, int],
+    frame: Frame,
+    x: Tensor,
+    ids: Tensor,
+    tolerance: Tolerance,
+    generator: torch.Generator,
+    free: Tensor | None = None,
+) -> tuple[Stage, Tensor, Tensor | None]:
+    """Run one sub-block on both sides from `x`; returns the stage, the source's stream and the free output's stream.
+
+    `free` is the output's own stream when it runs freely; it shares one pass with the comparison, so that every weight
+    is read once.
+    """
+    (one, layer), (other, twin) = source, output
+    probe = perturbed(x[:1], generator)
+    both = one.step(label, layer, torch.cat((x, probe)), torch.cat((ids, ids[:1])))
+    after, probed = both[:-1], both[-1:]
+    start = frame(x)
+    together, tokens = (start, ids) if free is None else (torch.cat((start, free)), torch.cat((ids, ids)))
+    result = other.step(label, twin, together, tokens)
+    forced, free_after = result[: len(x)], result[len(x) :] if free is not None else None
+
+    expected = frame(after) - frame(x)
+    amplification = relative(probed - probe - (after - x)[:1], (after - x)[:1]) / _PROBE
+    shrink = _rms(start) / (_rms(expected) or 1.0)
+    stage = Stage(
+        f"layer {layer} {label}",
+        relative(forced - start - expected, expected),
+        tolerance.sub_block(amplification) + tolerance.cancellation * shrink,
+        None if free_after is None else relative(free_after - frame(after), frame(after)),
+    )
+    return stage, after, free_after
+
+
+def embedding(
+    source: Decoder, output: Decoder, frame: Frame, blocks: list[tuple[int, int]], tolerance: Tolerance
+) -> Stage:
+    """Compare the embeddings of the tokens in `blocks`, one by one; the stage's error is that of the worst token."""
+    worst = 0.0
+    for start, stop in blocks:
+        ids = torch.arange(start, stop)[:, None]
+        expected, found = frame(source.embed(ids)).double(), output.embed(ids).double()
+        size = expected.square().mean(-1).sqrt()
+        off = (found - expected).square().mean(-1).sqrt()
+        floor = _FAINT * size.mean() + 1e-300  # rows of tokens that were never trained may be next to nothing
+        worst = max(worst, float((off / size.clamp(min=float(floor))).nan_to_num(nan=math.inf).max()))
+    return Stage("embedding", worst, _SPREAD * tolerance.sub_block(1.0), None)
+
+
+def logits(
+    source: Decoder,
+    output: Decoder,
+    hidden: tuple[Tensor, Tensor],
+    blocks: list[tuple[int, int]],
+    tolerance: Tolerance,
+) -> tuple[Logits, float]:
+    """Compare the logits of the given row blocks, never holding more than one block of each side.
+
+    `hidden` are both sides' residual streams after the last layer; the last sequence is the first one with a perturbed
+    start, so that the difference between the two says how much the model amplifies: the second value returned.
+    """
+    one, other = source.finish(hidden[0]).flatten(0, 1), output.finish(hidden[1]).flatten(0, 1)
+    length = hidden[0].shape[1]
+    seen, moved = _Seen(one.shape[0]), 0.0
+    for start, stop in blocks:
+        a, b = (side.head(x, start, stop).double() for side, x in ((source, one), (output, other)))
+        seen.add(a, b, start)
+        moved += float((a[-length:] - a[:length]).square().sum())
+    amplification = (moved / (length * seen.tokens)) ** 0.5 / (seen.spread() or 1.0) / _PROBE
+    return seen.verdict(tolerance.logits(amplification)), amplification
+
+
+def grid(stop: int, width: int) -> list[tuple[int, int]]:
+    """The tokens below `stop` in blocks small enough to hold `width` values of each."""
+    step = max(1, _VALUES // max(1, width))
+    return [(low, min(low + step, stop)) for low in range(0, stop, step)]
+
+
+class _Seen:
+    """Running sums over blocks of logits [position, tokens]; all in float64."""
+
+    def __init__(self, positions: int) -> None:
+        zero = torch.zeros(positions, dtype=torch.float64)
+        self.positions, self.tokens = positions, 0
+        self.largest, self.absolute, self.square = 0.0, 0.0, 0.0
+        self.sum, self.sum_square = zero.clone(), zero.clone()
+        self.top = [torch.full((positions, 1), float("-inf"), dtype=torch.float64)] * 2
+        self.id = [torch.full((positions, 1), -1)] * 2
+        self.peak, self.mass, self.weighted = [zero - float("inf")] * 2, [zero.clone()] * 2, [zero.clone()] * 2
+
+    def add(self, a: Tensor, b: Tensor, start: int) -> None:
+        off = a - b
+        size = off.abs()
+        self.tokens += a.shape[1]
+        self.largest = max(self.largest, float(size.max())) if size.isfinite().all() else float("nan")
+        self.absolute += float(size.sum())
+        self.square += float(off.square().sum())
+        self.sum, self.sum_square = self.sum + a.sum(1), self.sum_square + a.square().sum(1)
+        for side, (x, sign) in enumerate(((a, 1.0), (b, -1.0))):
+            peak = torch.maximum(self.peak[side], x.amax(1))
+            kept, share = (self.peak[side] - peak).exp(), (x - peak[:, None]).exp()
+            self.mass[side] = self.mass[side] * kept + share.sum(1)
+            self.weighted[side] = self.weighted[side] * kept + (share * off).sum(1) * sign
+            self.peak[side] = peak
+            best, where = x.topk(min(5, x.shape[1]), 1)
+            merged = torch.cat((self.top[side], best), 1)
+            ids = torch.cat((self.id[side], where + start), 1)
+            self.top[side], order = merged.topk(min(5, merged.shape[1]), 1)
+            self.id[side] = ids.gather(1, order)
+
+    def spread(self) -> float:
+        """rms of the source logits around each position's mean: a shift of all logits is no change."""
+        variance = self.sum_square / self.tokens - (self.sum / self.tokens).square()
+        return float(variance.clamp(min=0).mean().sqrt())
+
+    def verdict(self, allowed: float) -> Logits:
+        count = self.positions * self.tokens
+        spread = self.spread() or 1e-300
+        total = [peak + mass.log() for peak, mass in zip(self.peak, self.mass, strict=True)]
+        between = total[0] - total[1]
+        same = (self.id[0][:, :, None] == self.id[1][:, None, :]).any(2)
+        return Logits(
+            positions=self.positions,
+            tokens=self.tokens,
+            largest=self.largest,
+            mean=self.absolute / count,
+            error=(self.square / count) ** 0.5 / spread,
+            allowed=allowed,
+            worst=self.largest / spread,
+            worst_allowed=_WORST * allowed,
+            kl_source_output=float((self.weighted[0] / self.mass[0] - between).mean()),
+            kl_output_source=float((self.weighted[1] / self.mass[1] + between).mean()),
+            top1=float((self.id[0][:, 0] == self.id[1][:, 0]).double().mean()),
+            top5=float(same.double().mean()),
+        )
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
+
+
+def _centre(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
+def _fitted(source: Tensor, output: Tensor) -> tuple[float, float]:
+    """The least-squares factor from `source` to `output`, and the relative error that remains."""
+    a, b = source.double(), output.double()
+    scale = float((a * b).sum() / (a * a).sum())
+    return scale, relative(b - scale * a, b)

@@ -1,0 +1,107 @@
+"""Meta's own files: consolidated.NN.pth with params.json, split over model-parallel ranks, rope in adjacent pairs.
+
+Written from meta-llama/llama llama/model.py:156-160, :331-335, meta-llama/llama3 llama/model.py:258, llama-models
+models/llama3/model.py:46-62 (scaled rope: factor 8, 1, 4, 8192) and fairscale nn/model_parallel/layers.py:120,
+:187, :257, :344. Ranks hold rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, and columns (Llama 1, 2) or
+rows (Llama 3) of tok_embeddings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from convert.verification import rope
+from convert.verification.blocks import activation, merge, split
+from convert.verification.decoder import Config
+from convert.verification.trunk import Trunk
+from convert.verification.weights import Weights
+from surgery.errors import ConversionError
+
+_KEYS = {
+    "num_hidden_layers": "n_layers",
+    "hidden_size": "dim",
+    "num_attention_heads": "n_heads",
+    "num_key_value_heads": "n_kv_heads",
+    "rms_norm_eps": "norm_eps",
+}
+_SCALED = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+class Meta(Trunk):
+    family = "meta"
+    final_norm, interleaved = "0/norm.weight", True
+
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
+        self.ranks = sum(name.endswith("/norm.weight") for name in weights.names)
+        super().__init__(weights, {**config, **{ours: config.get(theirs) for ours, theirs in _KEYS.items()}})
+
+    def vocabulary(self) -> int:
+        rows = sum(self.weights.shape(name)[0] for name in self._shards("output"))
+        if self.config.get("vocab_size", -1) not in (-1, rows):
+            raise ConversionError(f"params.json says vocab_size {self.config['vocab_size']}, output has {rows} rows.")
+        return rows
+
+    def _shards(self, name: str) -> list[str]:
+        return [f"{rank}/{name}.weight" for rank in range(self.ranks)]
+
+    def _columns(self, x: Tensor, name: str) -> Tensor:
+        """Ranks hold rows of the matrix: their results stand side by side."""
+        return torch.cat([self.weights.linear(x, shard) for shard in self._shards(name)], -1)
+
+    def _rows(self, x: Tensor, name: str) -> Tensor:
+        """Ranks hold columns: each sees its part of the input, and the results add up."""
+        parts = zip(x.chunk(self.ranks, -1), self._shards(name), strict=True)
+        return torch.stack([self.weights.linear(part, shard) for part, shard in parts]).sum(0)
+
+    def rope(self, length: int) -> rope.Rope:
+        theta = self.config.get("rope_theta", 10000.0)
+        if not self.config.get("use_scaled_rope"):
+            return rope.plain(theta, self.dim)
+        keys = {"rope_type": "llama3", "rope_theta": theta, **_SCALED}
+        return rope.table(keys, self.dim, length=length, longest=131072)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        shards = self._shards("tok_embeddings")
+        if sum(self.weights.shape(shard)[1] for shard in shards) == self.hidden:
+            return torch.cat([self.weights.embed(ids, shard) for shard in shards], -1)
+        height = self.weights.shape(shards[0])[0]
+        found = torch.zeros((*ids.shape, self.hidden), dtype=self.weights.compute)
+        for rank, shard in enumerate(shards):
+            here = ids // height == rank
+            if here.any():
+                found[here] = self.weights.embed(ids[here] - rank * height, shard)
+        return found
+
+    def at(self, layer: int) -> str:
+        return f"layers.{layer}."
+
+    def attention(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
+        at = f"{self.at(layer)}attention."
+        h = self.norm(x, f"0/{self.at(layer)}attention_norm.weight")
+        q = split(self._columns(h, at + "wq"), self.heads, self.dim)
+        k, v = (split(self._columns(h, at + name), self.kv, self.dim) for name in ("wk", "wv"))
+        mixed = self.mix(layer, q, k, v)
+        return x + self._rows(merge(mixed), at + "wo")
+
+    def mlp(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
+        at = f"{self.at(layer)}feed_forward."
+        h = self.norm(x, f"0/{self.at(layer)}ffn_norm.weight")
+        return x + self._rows(activation("silu")(self._columns(h, at + "w1")) * self._columns(h, at + "w3"), at + "w2")
+
+    def head(self, x: Tensor, start: int, stop: int) -> Tensor:
+        found, first = [], 0
+        for shard in self._shards("output"):
+            height = self.weights.shape(shard)[0]
+            low, high = max(start - first, 0), min(stop - first, height)
+            if low < high:
+                found.append(self.weights.linear(x, shard, rows=(low, high)))
+            first += height
+        return torch.cat(found, -1)
+
+
+def recognise(config: Config) -> bool:
+    return "model_type" not in config and {"dim", "n_layers", "n_heads", "norm_eps"} <= set(config)
+
+
+decoder = Meta

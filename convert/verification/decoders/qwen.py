@@ -1,0 +1,60 @@
+"""Qwen 1: packed q, k, v with bias, `w2` the gate, a feed-forward width of half the configured one.
+
+Written from Qwen/Qwen-7B modeling_qwen.py:269-273, :418, :561-575, :1316-1346. Within `seq_length` dynamic NTK and
+log-n scaling are inert; longer sequences are refused.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convert.verification import rope
+from convert.verification.blocks import split
+from convert.verification.decoder import Config
+from convert.verification.trunk import Trunk
+from convert.verification.weights import Weights
+from surgery.errors import ConversionError
+
+
+class Qwen(Trunk):
+    family = "qwen"
+    embedding, final_norm = "transformer.wte.weight", "transformer.ln_f.weight"
+    input_norm, mlp_norm = "ln_1.weight", "ln_2.weight"
+
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
+        keys = {"head_dim": config.get("kv_channels"), "num_key_value_heads": None, "hidden_act": "silu"}
+        super().__init__(weights, {**config, **keys})
+        self.eps = config.get("layer_norm_epsilon", 1e-6)
+        if config.get("no_bias") is False:
+            raise ConversionError(
+                "This Qwen has biases on every projection (no_bias false), which no published one has."
+            )
+
+    def at(self, layer: int) -> str:
+        return f"transformer.h.{layer}."
+
+    def rope(self, length: int) -> rope.Rope:
+        if length > self.config.get("seq_length", length):
+            raise ConversionError(
+                f"Qwen 1 changes its rotation beyond seq_length; {length} tokens are too many to verify."
+            )
+        return rope.plain(self.config.get("rotary_emb_base", 10000), self.dim)
+
+    def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        packed = self.project(h, f"{self.at(layer)}attn.c_attn", bias=True)
+        q, k, v = (split(part, self.heads, self.dim) for part in packed.chunk(3, -1))
+        return q, k, v
+
+    def out(self, layer: int, mixed: Tensor) -> Tensor:
+        return self.project(mixed, f"{self.at(layer)}attn.c_proj", bias=False)
+
+    def feed(self, layer: int, h: Tensor) -> Tensor:
+        at = f"{self.at(layer)}mlp."
+        return self.gated(h, at + "w2", at + "w1", at + "c_proj")
+
+
+def recognise(config: Config) -> bool:
+    return config.get("model_type") == "qwen"
+
+
+decoder = Qwen

@@ -1,0 +1,262 @@
+"""Executing a plan: every byte goes through here once, in file order, hashed on the way.
+
+Mutable state lives in this module and in the staging directory, and nowhere else. Each shard is written under a name of its
+own, synced, read back, renamed and journalled; documents follow; a check of the whole may refuse; then one rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import xxhash
+
+from convert.checkpoint import Sources, fingerprint, open_sources
+from convert.interrupt import Interrupts
+from convert.manifest import manifest
+from convert.paths import check_output, failed_of, staging_of
+from convert.planning import Output, OutputFile, Plan
+from convert.staging import Staging, hash_file, staging
+from convert.system import start_writeback
+from convert.stream import Scratch, Source, stream
+from surgery.dtypes import ITEMSIZE
+from surgery.errors import StorageFailed, VerificationFailed, show
+
+ReadBack = Literal["cache", "disk", "off"]
+
+_WRITEBACK = 8 << 20  # bytes after which the disk is told to begin, so that fsync finds little left to do
+
+
+class Progress(Protocol):
+    """Told of every buffer written: how many bytes, of which tensor."""
+
+    def __call__(self, nbytes: int, tensor: str) -> None: ...
+
+
+class Verdict(Protocol):
+    """What a check of the finished output concludes."""
+
+    @property
+    def passed(self) -> bool: ...
+    def lines(self) -> list[str]: ...
+    def record(self) -> dict[str, Any]: ...
+
+
+@dataclass
+class Written:
+    """What a run did: where the output is, what was kept from an earlier run, what storing computed values cost."""
+
+    out: Path
+    resumed: tuple[str, ...] = ()
+    rounding_largest: float = 0.0  # absolute
+    rounding_relative: float = 0.0  # all errors over all values
+    verdict: Verdict | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return {
+            "out": str(self.out),
+            "resumed": list(self.resumed),
+            "rounding": {"largest": self.rounding_largest, "relative": self.rounding_relative},
+            "verification": self.verdict.record() if self.verdict is not None else "not verified",
+            "xxh3_128": self.hashes,
+        }
+
+
+def write(
+    plan: Plan,
+    out: Path | str,
+    *,
+    verify: Callable[[Path], Verdict] | None = None,
+    progress: Progress | None = None,
+    workers: int = 2,
+    read_back: ReadBack = "cache",
+) -> Written:
+    """Carry out ``plan`` under the name ``out``, which is absent until it is complete and ``verify`` has passed it."""
+    final = check_output(Path(out), plan.checkpoint.path)
+    identity = {"plan": plan.digest, "sources": fingerprint(plan.checkpoint)}
+    with open_sources(plan.checkpoint) as sources, Interrupts() as interrupts, staging(staging_of(final), identity) as stage:
+        run = _Run(plan, sources, stage, interrupts, progress or (lambda nbytes, tensor: None), read_back)
+        try:
+            _check_space(plan, stage)
+            resumed = tuple(stage.proven)
+            run.shards(workers)
+            sources.unchanged()
+            for name, content in {**plan.documents, **_copies(plan)}.items():
+                _write_document(stage.file(name), content)
+            verdict = verify(stage.path) if verify is not None else None
+            interrupts.check()
+            if verdict is not None and not verdict.passed:
+                kept = stage.set_aside(failed_of(final))
+                raise VerificationFailed("\n".join([*verdict.lines(), f"The output was kept as {show(str(kept))}."]))
+            _write_document(stage.file("weightsmith.json"), manifest(plan, stage.proven, verdict.record() if verdict else None))
+            stage.publish(final)
+        except OSError as error:
+            raise _storage(error, plan, stage) from error
+        return Written(final, resumed, *run.rounding(), verdict=verdict, hashes=dict(stage.proven))
+
+
+@dataclass
+class _Run:
+    """One execution: what its workers share."""
+
+    plan: Plan
+    sources: Sources
+    stage: Staging
+    interrupts: Interrupts
+    progress: Progress
+    read_back: ReadBack
+    _roundings: list[Any] = field(default_factory=list)
+
+    def shards(self, workers: int) -> None:
+        """Every file that is not proven already, in parallel over files."""
+        todo = []
+        for file in self.plan.files:
+            if file.name in self.stage.proven:
+                self.progress(file.payload, file.name)
+            else:
+                todo.append(file)
+        if not todo:
+            return
+        count = max(1, min(workers, len(todo), os.cpu_count() or 1))
+        with ThreadPoolExecutor(count, initializer=_one_thread if self.plan.computes else None) as pool:
+            futures: list[Future[tuple[OutputFile, str]]] = [pool.submit(self._shard, file) for file in todo]
+            done, pending = wait(futures, return_when=FIRST_EXCEPTION)
+            if any(f.exception() for f in done):
+                self.interrupts.stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+            for future in sorted(futures, key=lambda f: not (f.done() and not f.cancelled() and f.exception())):
+                future.result()
+
+    def rounding(self) -> tuple[float, float]:
+        """The largest error that rounding made, and all errors relative to all values."""
+        size = sum(r.size for r in self._roundings)
+        largest = max((r.largest for r in self._roundings), default=0.0)
+        return largest, sum(r.error for r in self._roundings) / size if size else 0.0
+
+    def _shard(self, file: OutputFile) -> tuple[OutputFile, str]:
+        temporary = self.stage.file(f"{file.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
+        told = xxhash.xxh3_128()
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _allocate(descriptor, file.size)
+            at = begun = 0
+            for buffer, tensor in self._content(file):
+                self.interrupts.check()
+                told.update(buffer)
+                at = _put(descriptor, buffer, at)
+                if at - begun >= _WRITEBACK:
+                    start_writeback(descriptor, begun, at - begun)
+                    begun = at
+                if tensor:
+                    self.progress(len(buffer), tensor)
+            assert at == file.size, (file.name, at, file.size)
+            os.fsync(descriptor)
+            if self.read_back == "disk":
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+        digest = told.hexdigest()
+        if self.read_back != "off" and hash_file(temporary, self.interrupts.check) != digest:
+            raise StorageFailed(
+                f"{file.name}: what was read back is not what was written. The disk, the memory or the network share is "
+                "failing; nothing was published."
+            )
+        os.rename(temporary, self.stage.file(file.name))
+        self.stage.record(file.name, file.size, digest)
+        return file, digest
+
+    def _content(self, file: OutputFile) -> Iterator[tuple[memoryview, str]]:
+        """The bytes of a file in order, each buffer with the tensor it belongs to; valid until the next is asked for."""
+        yield memoryview(file.header), ""
+        scratch = Scratch()
+        crcs: list[int] = []
+        for output in file.outputs:
+            crc = 0
+            for buffer in self._stream(output, scratch):
+                if file.frame is not None:
+                    crc = zlib.crc32(buffer, crc)
+                yield buffer, output.name
+            if file.frame is not None:
+                crcs.append(crc)
+                yield memoryview(file.frame.after(crcs)), ""
+
+    def _stream(self, output: Output, scratch: Scratch) -> Any:
+        source = Source(self.plan.checkpoint.tensors, self.sources.read_into)
+        if not output.computed:
+            return stream(output.boxes, output.numel, ITEMSIZE[output.dtype], source, scratch)
+        from convert.evaluate import Rounding, stream_values
+
+        rounding = Rounding()
+        self._roundings.append(rounding)
+        return stream_values(output.parts, output.shape, output.dtype, source, scratch, rounding)
+
+
+def _one_thread() -> None:
+    """Torch in a worker: the workers are the parallelism, one thread adds in one order, and the setting is per thread."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _copies(plan: Plan) -> Mapping[str, bytes]:
+    """The documents carried over, whole: they are small, and their sizes were limited when they were found."""
+    copies = {}
+    for name in plan.copies:
+        with open(plan.checkpoint.documents[name].path, "rb") as file:
+            copies[name] = file.read()
+    return copies
+
+
+def _put(descriptor: int, buffer: memoryview, at: int) -> int:
+    """Write a whole buffer at an offset; returns the offset after it."""
+    while len(buffer):
+        count = os.pwrite(descriptor, buffer, at)
+        at, buffer = at + count, buffer[count:]
+    return at
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Reserve the space at once: no fragmentation, and a full disk is noticed before the work."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+
+
+def _write_document(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        _put(descriptor, memoryview(content), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_space(plan: Plan, stage: Staging) -> None:
+    done = sum(f.size for f in plan.files if f.name in stage.proven)
+    needed = int((plan.nbytes - done) * 1.01)
+    disk = os.statvfs(stage.path)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise StorageFailed(
+            f"no space: {needed:,} bytes are needed beside {show(str(stage.path))} and {free:,} are free. Free some, or choose "
+            "an OUT on another disk; shards that are finished are kept."
+        )
+
+
+def _storage(error: OSError, plan: Plan, stage: Staging) -> StorageFailed:
+    place = show(str(error.filename)) if error.filename else show(str(stage.path))
+    finished = f"{len(stage.proven)} of {len(plan.files)} shards are finished and kept"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFailed(f"no space: writing {place} failed ({error.strerror}). {finished}; free space and run again.")
+    return StorageFailed(f"{place}: {error.strerror}. {finished}; mend the cause and run the same command again.")
