@@ -201,7 +201,7 @@ def only(value: Any, why: str) -> Via:
 
 
 #: what Meta has published as (multiple_of, ffn_dim_multiplier), tried in this order
-_META_WIDTHS = ((256, None), (1024, 1.3), (4096, 1.3), (256, 1.5), (1024, None), (4096, None))
+_META_WIDTHS = ((256, None), (256, 1.5), (4096, 1.3), (1024, 1.3), (4096, None), (1024, None))
 
 
 def _meta_width(hidden: int, multiple: int, multiplier: float | None) -> int:
@@ -261,3 +261,18 @@ META_SCALED = Via(
     lambda facts, values: {facts[0]: _META_SCALING if value else None for value in values.values()},
     _scaled_write,
 )
+
+
+def switch(value: Any) -> Via:
+    """The key is true where the fact is ``value``, and false where it is nothing."""
+
+    def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+        return {facts[0]: value if on else None for on in values.values()}
+
+    def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+        (found,) = facts.values()
+        if found not in (value, None):
+            raise Inexpressible(f"{keys[0]} can only say {value!r}")
+        return dict.fromkeys(keys, found is not None)
+
+    return Via(f"true for {value!r}", read, write)
