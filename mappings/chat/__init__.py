@@ -1,4 +1,11 @@
-"""Chat templates that reproduce the vendors' prompts token for token: one .jinja file each, the folder is the list."""
+"""Chat templates that reproduce the vendors' prompts token for token: one .jinja file each, the folder is the list.
+
+Two things no template can do, as a vendor that encodes each message by itself joins ids, and a template joins text:
+
+- content that begins with a newline behind a role that ends with one: the two become one (Qwen 1, GLM-4, Llama 3);
+- content that spells a special token: it becomes that token, where the vendor's code keeps it plain (Qwen 1, ChatGLM2
+  and 3, GLM-4, Llama 2). `surgery.tokenizer.chat.injection_risks` finds it.
+"""
 
 from __future__ import annotations
 

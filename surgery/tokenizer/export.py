@@ -81,9 +81,10 @@ def export(
     value = build(source, recipe)
     tokenizer = load(value)
     check = compare(engine(source, recipe), _plain(tokenizer), reason(source))
-    exact = recipe.ties or (isinstance(source, SentencePieceModel) and not check.identical and recipe.name == DERIVED)
+    tied = recipe.ties and isinstance(source, SentencePieceModel) and source.tied > 0
+    unlike = recipe.name == DERIVED and isinstance(source, SentencePieceModel) and not check.identical
     made = facts(value, _names(recipe), template is not None, tokenizer)
-    if not exact:
+    if not (tied or unlike):
         written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
         return TokenizerFiles(MappingProxyType(written), recipe.name, FAST, made, check, _notices(source, check))
     assert isinstance(source, SentencePieceModel)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer.probe import SAMPLES
 from surgery.tokenizer.sources import spelled_ids
 
@@ -37,13 +39,17 @@ def load(value: Mapping[str, Any]) -> Any:
 
 
 def facts(
-    value: Mapping[str, Any], config: Mapping[str, Any] = {}, chat_template: bool = False, tokenizer: Any = None
+    value: Mapping[str, Any],
+    config: Mapping[str, Any] = MappingProxyType({}),
+    chat_template: bool = False,
+    tokenizer: Any = None,
 ) -> TokenizerFacts:
     """Facts of a tokenizer.json value beside its tokenizer_config.json; `tokenizer` saves loading it again."""
     tokenizer = load(value) if tokenizer is None else tokenizer
     ids = spelled_ids(value)
     plain, framed = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-    front = tuple(framed[: len(framed) - len(plain)]) if framed[len(framed) - len(plain) :] == plain else ()
+    fits = framed[len(framed) - len(plain) :] == plain
+    front = tuple(framed[: len(framed) - len(plain)]) if fits else ()
     named = {name: ids.get(token_text(config.get(f"{name}_token")) or "") for name in ("bos", "eos", "unk", "pad")}
     return TokenizerFacts(
         kind=kind(value), size=len(ids), max_id=max(ids.values()), **named,
@@ -52,6 +58,18 @@ def facts(
         chat_template=chat_template or bool(config.get("chat_template")),
         characters_per_token=characters_per_token(tokenizer),
     )  # fmt: skip
+
+
+def refuse_overflow(found: TokenizerFacts, rows: int) -> None:
+    """Raises where the tokenizer has ids that the embedding has no row for; more rows than ids are legal padding."""
+    if found.max_id < rows:
+        return
+    beyond = [f"{place} {show(text, 40)}" for place, text in sorted(found.specials.items()) if place >= rows]
+    named = f" ({listed(beyond)})" if beyond else ""
+    raise ConversionError(
+        f"the tokenizer has ids up to {found.max_id}{named}, but the embedding has {rows} rows: text with such a token "
+        "would read outside the matrix; take the tokenizer that belongs to this checkpoint, or extend the embedding"
+    )
 
 
 def token_text(token: object) -> str | None:

@@ -14,13 +14,9 @@ from typing import Any, Literal
 from surgery.errors import ConversionError, show
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.processor import parsed, processor
-from surgery.tokenizer.sources import read_sentencepiece
+from surgery.tokenizer.sources import FLOOR, read_sentencepiece
 
 Scores = Literal["canonical", "published"]
-
-# Llama gives its runs of spaces -1e9, a rank of its own and no place to continue from: below it, float32 cannot count
-# by ones.
-_FLOOR = -1e8
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def _bare(model: bytes) -> Any:
 
 
 def _lowest(model: Any) -> float:
-    lowest = min((piece.score for piece in model.pieces if piece.score > _FLOOR), default=0.0)
+    lowest = min((piece.score for piece in model.pieces if piece.score > FLOOR), default=0.0)
     if lowest - len(model.pieces) < -(2**23):
         raise ConversionError(
             f"the base's lowest score is {lowest:.0f}, below which float32 cannot count a vocabulary by ones: its "
@@ -141,7 +137,7 @@ def canonical(data: bytes) -> bytes:
     taken: set[float] = set()
     late = []
     for piece in model.pieces:
-        if piece.type == normal and piece.score > _FLOOR:
+        if piece.type == normal and piece.score > FLOOR:
             (late.append(piece) if piece.score in taken else taken.add(piece.score))
     if not late:
         raise ConversionError(

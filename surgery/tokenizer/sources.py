@@ -19,6 +19,10 @@ from surgery.tokenizer.processor import decode_error, parsed
 
 LARGEST = 128 * 2**20  # bytes; Gemma's tokenizer.json, the largest known, has 33 MB
 
+# Llama gives its runs of spaces -1e9, which is "last of all" and no score to compare or to continue from: below it,
+# float32 cannot count by ones.
+FLOOR = -1e8
+
 Kind = Literal["normal", "unknown", "control", "user", "unused", "byte"]
 _KINDS: tuple[Kind, ...] = (
     "normal",
@@ -69,7 +73,7 @@ class SentencePieceModel:
     @property
     def tied(self) -> int:
         """How many normal pieces share their score with another one: SentencePiece then takes the leftmost."""
-        scores = Counter(piece.score for piece in self.pieces if piece.kind == "normal")
+        scores = Counter(piece.score for piece in self.pieces if piece.kind == "normal" and piece.score > FLOOR)
         return sum(count for count in scores.values() if count > 1)
 
     def text(self, place: int) -> str | None:

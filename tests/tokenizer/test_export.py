@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,8 @@ from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError
 from surgery.tokenizer.check import engine
 from surgery.tokenizer.export import EXACT, FAST, TokenizerFiles, export
-from surgery.tokenizer.facts import load
+from surgery.tokenizer.facts import load, refuse_overflow
+from surgery.tokenizer.pieces import merge_sentencepiece
 from surgery.tokenizer.probe import PROBE
 from surgery.tokenizer.recipe import Recipe
 from surgery.tokenizer.sources import read
@@ -79,19 +81,20 @@ _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 )
 
 
-@given(_TEXT)
-@example("  你好  ")
-def test_any_text_gets_sentencepieces_ids(text: str) -> None:
+@cache
+def engines() -> tuple[Any, Any]:
     from sentencepiece import SentencePieceProcessor
 
     model = sentencepiece_model(user_defined_symbols=USER)
-    if not _cached:
-        _cached.append((SentencePieceProcessor(model_proto=model), load(value_of(written({"tokenizer.model": model})))))
-    own, tokenizer = _cached[0]
+    return SentencePieceProcessor(model_proto=model), load(value_of(written({"tokenizer.model": model})))
+
+
+@given(_TEXT)
+@example("  你好  ")
+@example("0\n\t<b>")
+def test_any_text_gets_sentencepieces_ids(text: str) -> None:
+    own, tokenizer = engines()
     assert tokenizer.encode(text, add_special_tokens=False).ids == own.encode(text)
-
-
-_cached: list[Any] = []
 
 
 def test_a_model_whose_rules_have_no_counterpart_gets_the_class_that_runs_sentencepiece(tmp_path: Path) -> None:
@@ -294,6 +297,37 @@ def test_the_vendors_own_tokenizer_json_of_llama_2_is_carried_and_agrees_with_it
     assert made["tokenizer.json"] == files["tokenizer.json"]
     assert made.facts.adds_bos
     assert made.notices == ()
+
+
+@needs_shared
+def test_a_chinese_llama_with_canonical_scores_is_no_longer_tied_and_gets_a_tokenizer_json() -> None:
+    from tests.tokenizer.vendors import TOKENIZERS
+
+    llama = (TOKENIZERS / "llama2" / "vendor" / "tokenizer.model").read_bytes()
+    chinese = (TOKENIZERS / "chinese-sp-20000" / "chinese_sp.model").read_bytes()
+    made = written({"tokenizer.model": merge_sentencepiece(llama, chinese).model})
+    assert (made.recipe, made.tokenizer_class, made.check.identical) == ("chinese-llama", FAST, True)
+
+
+@needs_shared
+def test_chinese_alpacas_padding_token_is_found_and_special(tmp_path: Path) -> None:
+    from tests.tokenizer.vendors import TOKENIZERS
+
+    model = (TOKENIZERS / "chinese-alpaca-49954" / "tokenizer.model").read_bytes()
+    made = written({"tokenizer.model": model, "tokenizer_config.json": b'{"pad_token": "[PAD]"}'})
+    assert (made.tokenizer_class, made.facts.pad, made.facts.max_id) == (EXACT, 49953, 49953)
+    tokenizer = auto_tokenizer(made, tmp_path)
+    assert tokenizer.pad_token_id == 49953
+    assert tokenizer("[PAD]")["input_ids"] == [1, 49953]
+
+
+def test_ids_beyond_the_embedding_are_refused_by_name() -> None:
+    config = {"added_tokens_decoder": {"1300": {"content": "<img>"}}}
+    files = {"tokenizer.model": sentencepiece_model(), "tokenizer_config.json": json.dumps(config).encode()}
+    found = written(files).facts
+    refuse_overflow(found, 1301)
+    with pytest.raises(ConversionError, match=r"ids up to 1300 \(1300 '<img>'\), but the embedding has 1300 rows"):
+        refuse_overflow(found, 1300)
 
 
 @needs_shared
