@@ -12,6 +12,7 @@ from convert.checkpoint.reading import same_values
 from convert.containers import CONTAINERS
 from convert.documents import carried, generation_config
 from convert.planning import SHARD_SIZE, OutputFile, Plan, document, weakest
+from convert.zeros import with_known_zeros
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family, Stored
@@ -89,6 +90,7 @@ def plan_artefact(
     target = target_family(to or artefact.family, model)
     if tensor_parallel != 1 and target.stored != "consolidated":
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
+    model = with_known_zeros(checkpoint, model, {r.fact for r in refusals(target, model.facts)})
     try:
         legal, passes = legalise(model, partial(refusals, target), mends=mends)
     except Unexpressible as refusal:

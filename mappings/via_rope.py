@@ -92,7 +92,7 @@ def _phi_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
         return config | ROPE.write(keys, {"theta": theta, "scaling": None})
     table = thawed(scaling)
     assert table is not None
-    original: int = table.get("original_max_position_embeddings", context)
+    original = int(table.get("original_max_position_embeddings") or context)
     factor = table.get("factor") or context / original
     if table["rope_type"] != "longrope":
         raise Inexpressible("the only scaling is longrope")

@@ -5,12 +5,24 @@ The tuple is the order. A pass never reintroduces what an earlier one removed (a
 
 from __future__ import annotations
 
+from surgery.passes.drop_zero_biases import DROP_ZERO_BIASES
+from surgery.passes.limit_context import IDLE_WINDOW, LIMIT_CONTEXT
 from surgery.passes.norm_head import BAKE_NORM_HEAD
 from surgery.passes.pass_ import Pass
 from surgery.passes.repeat_kv import REPEAT_KV
 from surgery.passes.untie import UNTIE
 from surgery.passes.zero_biases import ZERO_BIASES
+from surgery.passes.zero_norm_biases import ZERO_NORM_BIASES
 
-PASSES: tuple[Pass, ...] = (REPEAT_KV, UNTIE, BAKE_NORM_HEAD, ZERO_BIASES)
+PASSES: tuple[Pass, ...] = (
+    IDLE_WINDOW,
+    LIMIT_CONTEXT,
+    REPEAT_KV,
+    UNTIE,
+    BAKE_NORM_HEAD,
+    DROP_ZERO_BIASES,
+    ZERO_BIASES,
+    ZERO_NORM_BIASES,
+)
 
 __all__ = ["PASSES", "Pass"]

@@ -1,0 +1,28 @@
+"""Aquila 2: Llama under another name, without biases.
+
+Read in FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py: no biases (269-272), grouped keys repeated as Llama does
+(238-247), rope_theta (262, 277-281). Its norm multiplies by the weight before it rounds to the model's type (95-100), Llama's
+after: the same in float32, and one rounding apart in half precision.
+"""
+
+from mappings.family import Fixed, Of, Recognise, Setting
+from mappings.llama import LLAMA
+from mappings.via import OLD_ROPE
+
+AQUILA = LLAMA.derive(
+    name="aquila",
+    title="Aquila 2",
+    recognise=Recognise(model_type="aquila", architectures=("AquilaForCausalLM",)),
+    architecture="AquilaForCausalLM",
+    model_type="aquila",
+    source="FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py",
+    settings=(
+        Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(10000.0, None), via=OLD_ROPE),
+        Fixed("head", Of("hidden", over="heads"), "head_dim is hidden_size / num_attention_heads"),
+        Fixed("bias.qkv", False, "no linear has a bias"),
+        Fixed("bias.o", False, "no linear has a bias"),
+        Fixed("bias.mlp", False, "no linear has a bias"),
+    ),
+)
+
+FAMILIES = (AQUILA,)

@@ -1,0 +1,110 @@
+"""Qwen 1: Llama with q, k, v and their biases fused in c_attn, other names, and an MLP whose w2 is the gate.
+
+Read in Qwen/Qwen-7B modeling_qwen.py: c_attn is three plain blocks and always has a bias (269, 418); the MLP is a1 * silu(a2)
+with a1 = w1(x), a2 = w2(x), of half the width that intermediate_size says (561-575); no_bias is about c_proj and the MLP
+(271-273). seq_length is the true limit, whatever max_position_embeddings says: beyond it the rope base grows with the length
+(use_dynamic_ntk, 735-851) and queries are scaled (use_logn_attn, 289-294), as in no other family. rope_theta is not read.
+"""
+
+from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
+from mappings.llama import COMMON
+from mappings.via import HALVED, NEGATED, only
+
+H = "transformer.h.{layer}."
+R = "layer.{layer}."
+
+QWEN = Family(
+    name="qwen",
+    title="Qwen 1",
+    recognise=Recognise(model_type="qwen", architectures=("QWenLMHeadModel",), present=("hidden_size",)),
+    architecture="QWenLMHeadModel",
+    model_type="qwen",
+    source="Qwen/Qwen-7B modeling_qwen.py",
+    settings=(
+        Setting("layer", "num_hidden_layers"),
+        Setting("hidden", "hidden_size"),
+        Setting("vocab", "vocab_size"),
+        Setting("ffn", "intermediate_size", via=HALVED),
+        Setting("heads", "num_attention_heads"),
+        *COMMON,
+        Setting("context", "seq_length", default=8192),
+        Setting("head", "kv_channels", default=Of("hidden", over="heads")),
+        Setting("norm.eps", "layer_norm_epsilon", default=1e-6),
+        Setting("rope.theta", "rotary_emb_base", default=10000.0),
+        Setting("rope.share", "rotary_pct", default=1.0),
+        Setting("bias.o bias.mlp", "no_bias", default=False, via=NEGATED),
+        Setting("tied", "tie_word_embeddings", default=False),
+        Setting("", "scale_attn_weights", default=(), via=only(True, "scores that are not scaled")),
+        Fixed("head", Of("hidden", over="heads"), "c_attn is cut into blocks of hidden_size"),
+        Fixed("kv", Of("heads"), "c_attn holds as many keys as queries"),
+        Fixed("bias.qkv", True, "c_attn always has a bias"),
+        Fixed("activation", "silu", "the activation of the MLP is in the code"),
+        Fixed("rope.scaling", None, "what it does beyond seq_length is no scaling that others know"),
+    ),
+    rows=(
+        Row("transformer.wte.weight", "embed", "vocab hidden"),
+        Row(H + "ln_1.weight", R + "attention_norm", "hidden"),
+        Row(
+            H + "attn.c_attn.weight",
+            f"{R}q {R}q_still {R}k {R}k_still {R}v",
+            "((kv group (two pair + two half)) + (kv (two pair + two half)) + (kv head)) hidden",
+            bias="bias.qkv",
+        ),
+        Row(H + "attn.c_proj.weight", R + "o", "hidden (kv group head)", bias="bias.o"),
+        Row(H + "ln_2.weight", R + "mlp_norm", "hidden"),
+        Row(H + "mlp.w1.weight", R + "up", "ffn hidden", bias="bias.mlp"),
+        Row(H + "mlp.w2.weight", R + "gate", "ffn hidden", bias="bias.mlp"),
+        Row(H + "mlp.c_proj.weight", R + "down", "hidden ffn", bias="bias.mlp"),
+        Row("transformer.ln_f.weight", "norm", "hidden"),
+        Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
+    ),
+    leave=(
+        Leave("transformer.rotary_emb.inv_freq", "recomputed from rotary_emb_base"),
+        Leave(H + "attn.rotary_emb.inv_freq", "recomputed from rotary_emb_base"),
+    ),
+    harmless=(
+        "max_position_embeddings",  # seq_length counts
+        "rope_theta",  # rotary_emb_base counts
+        "use_dynamic_ntk",  # inert up to seq_length
+        "use_logn_attn",  # inert up to seq_length
+        "bf16",
+        "fp16",
+        "fp32",
+        "onnx_safe",
+        "softmax_in_fp32",
+        "use_cache_quantization",
+        "use_cache_kernel",
+    ),
+    constants={"use_dynamic_ntk": False, "use_logn_attn": False, "use_cache": True},
+    notes=(
+        "Up to seq_length tokens this is the same model, and the output has that limit. Beyond it Qwen's own code changes "
+        "the rope base (use_dynamic_ntk) and scales queries (use_logn_attn), which no other family does.",
+    ),
+)
+
+#: the keys of August 2023, before they were renamed to what the library calls things
+QWEN_FIRST = QWEN.derive(
+    variant="first",
+    title="Qwen 1, first release",
+    recognise=Recognise(model_type="qwen", architectures=("QWenLMHeadModel",), present=("n_embd",)),
+    settings=(
+        Setting("layer", "n_layer"),
+        Setting("hidden", "n_embd"),
+        Setting("vocab", "padded_vocab_size"),
+        Setting("ffn", "ffn_hidden_size", via=HALVED),
+        Setting("heads", "n_head"),
+        Setting("norm.eps", "layer_norm_epsilon", default=1e-5),
+        Setting("", "pos_emb", default=(), via=only("rotary", "positions that are not rotated")),
+    ),
+    harmless=(
+        *QWEN.harmless,
+        "activation",  # the code has SwiGLU, whatever it says
+        "bias_dropout_fusion",
+        "n_positions",
+        "params_dtype",
+        "tokenizer_type",
+        "vocab_size",  # padded_vocab_size counts
+    ),
+)
+
+FAMILIES = (QWEN, QWEN_FIRST)
