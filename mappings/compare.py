@@ -154,12 +154,15 @@ def _conditions(source: Family, target: Family) -> tuple[str, ...]:
 def _plain(value: Any, facts: Facts) -> Any:
     if not isinstance(value, Of):
         return value
+    if value.times != 1:
+        return value.times * facts[value.fact]
     return facts[value.fact] // facts[value.over] if value.over else facts[value.fact]
 
 
 def _said(value: Any) -> str:
     if isinstance(value, Of):
-        return f"{value.fact} / {value.over}" if value.over else value.fact
+        name = value.fact if value.times == 1 else f"{value.times} * {value.fact}"
+        return f"{name} / {value.over}" if value.over else name
     return "absent" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

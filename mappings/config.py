@@ -111,8 +111,8 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         try:
             setting.via.write(setting.keys, {fact: facts[fact] for fact in setting.facts})
         except Inexpressible as error:
-            for fact in setting.facts:
-                found.append(Refusal(fact, _said(facts[fact]), _origin(facts, fact), str(error)))
+            for blamed in error.blamed or setting.facts:
+                found.append(Refusal(blamed, _said(facts[blamed]), _origin(facts, blamed), str(error)))
     for name, fact in FACTS.items():
         if fact.kind == "trait" and name not in covered and facts[name] != fact.neutral:
             found.append(Refusal(name, _said(facts[name]), _origin(facts, name)))
@@ -144,8 +144,8 @@ def _resolve(value: Any, facts: Facts) -> Any:
     if not facts.knows(value.fact):
         return None
     if not value.over:
-        return facts[value.fact]
-    return facts[value.fact] // facts[value.over] if facts.knows(value.over) and facts[value.over] else None
+        return facts[value.fact] if value.times == 1 else value.times * facts[value.fact]
+    return value.times * facts[value.fact] // facts[value.over] if facts.knows(value.over) and facts[value.over] else None
 
 
 def _indivisible(family: Family, facts: Facts) -> list[str]:
@@ -197,7 +197,7 @@ def _store(config: dict[str, Any], key: str, value: Any) -> None:
 def _said(value: Any) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return ", ".join(f"{k} {v}" for k, v in value)
-    return "unknown" if value is None else f"{value}".lower() if isinstance(value, bool) else f"{value}"
+    return "none" if value is None else f"{value}".lower() if isinstance(value, bool) else f"{value}"
 
 
 def _origin(facts: Facts, fact: str) -> str:

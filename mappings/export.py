@@ -55,5 +55,5 @@ def _family(family: Family) -> dict[str, Any]:
 
 def _value(value: Any) -> Any:
     if isinstance(value, Of):
-        return "required" if not value.fact else {"of": value.fact, "over": value.over}
+        return "required" if not value.fact else {"of": value.fact, "over": value.over, "times": value.times}
     return [_value(item) for item in value] if isinstance(value, tuple) else value

@@ -39,10 +39,11 @@ class Recognise:
 
 @dataclass(frozen=True)
 class Of:
-    """A default: the value of another fact, divided by ``over`` when given."""
+    """A default: so many ``times`` the value of another fact, divided by ``over`` when given."""
 
     fact: str
     over: str = ""
+    times: int = 1
 
 
 REQUIRED = Of("")

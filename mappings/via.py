@@ -14,7 +14,11 @@ Values = Mapping[str, Any]
 
 
 class Inexpressible(ValueError):
-    """The config has no way to say this; the message is the reason."""
+    """The config has no way to say this; the message is the reason, ``blamed`` the facts, where not all of the setting."""
+
+    def __init__(self, reason: str, *blamed: str) -> None:
+        self.blamed = blamed
+        super().__init__(reason)
 
 
 class Unreadable(ValueError):

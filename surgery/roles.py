@@ -38,6 +38,7 @@ ROLES: dict[str, Role] = {
     role.name: role
     for role in (
         _role("embed", "vocab | hidden", "token embeddings"),
+        _role("positions", "position | hidden", "what is added to the embeddings for each position, where that is learned"),
         _role("head", "vocab | hidden", "output projection; absent when tied to the embeddings"),
         _role("norm", "hidden", "final norm"),
         _role(_LAYER + "attention_norm", "hidden", "norm before attention"),
