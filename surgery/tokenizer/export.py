@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import DERIVED, ROLES, adapt, configuration
 from surgery.tokenizer.build import build
-from surgery.tokenizer.check import Check, compare, engine, reason
+from surgery.tokenizer.check import Check, Encode, compare, engine, reason
 from surgery.tokenizer.facts import TokenizerFacts, facts, load, token_text
 from surgery.tokenizer.pieces import canonical
 from surgery.tokenizer.probe import PROBE
@@ -73,34 +73,39 @@ def export(
     if scores == "canonical":
         if not isinstance(source, SentencePieceModel):
             raise ConversionError(
-                f"canonical scores are for SentencePiece models, and {recipe.name} has none: leave `scores` at "
-                f"published"
+                f"canonical scores are for SentencePiece models, and {recipe.name} has none: leave `scores` alone"
             )
         return _canonical(source, recipe, config, template)
-    recipe = adapt(recipe, source, config)
+    return _built(source, adapt(recipe, source, config), config, template)
+
+
+def _built(
+    source: SentencePieceModel | TiktokenRanks | BpeFiles,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    template: str | None,
+) -> TokenizerFiles:
     value = build(source, recipe)
     tokenizer = load(value)
     check = compare(engine(source, recipe), _plain(tokenizer), reason(source))
-    tied = recipe.ties and isinstance(source, SentencePieceModel) and source.tied > 0
-    unlike = recipe.name == DERIVED and isinstance(source, SentencePieceModel) and not check.identical
     made = facts(value, _names(recipe), template is not None, tokenizer)
-    if not (tied or unlike):
-        written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
-        return TokenizerFiles(MappingProxyType(written), recipe.name, FAST, made, check, _notices(source, check))
-    assert isinstance(source, SentencePieceModel)
-    written = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
-    own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings)
-    return TokenizerFiles(
-        MappingProxyType(written),
-        recipe.name,
-        EXACT,
-        made,
-        own,
-        (f"no tokenizer.json is written, as it would not be exact: {check}", *_notices(source, own)),
-    )
+    notices = (*_unused(source), *_unnamed(config, made))
+    if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
+        kept = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
+        own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings, independent=False)
+        why = f"no tokenizer.json is written, as it would not be exact: {check}"
+        return TokenizerFiles(MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices))
+    written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
+    differing = () if check.identical else (str(check),)
+    return TokenizerFiles(MappingProxyType(written), recipe.name, FAST, made, check, (*differing, *notices))
 
 
-def _plain(tokenizer: Any) -> Any:
+def _needs_its_engine(source: SentencePieceModel, recipe: Recipe, check: Check) -> bool:
+    """Whether only sentencepiece is exact: tied scores that a recipe knows of, or an unstudied difference."""
+    return (recipe.ties and source.tied > 0) or (recipe.name == DERIVED and not check.identical)
+
+
+def _plain(tokenizer: Any) -> Encode:
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
 
@@ -108,22 +113,11 @@ def _canonical(
     source: SentencePieceModel, recipe: Recipe, config: Mapping[str, Any], template: str | None
 ) -> TokenizerFiles:
     rescored = read_sentencepiece(source.name, canonical(source.data))
-    recipe = adapt(recipe, rescored, config)
-    value = build(rescored, recipe)
-    tokenizer = load(value)
-    check = compare(engine(rescored, recipe), _plain(tokenizer), reason(rescored))
-    moved = compare(engine(source, recipe), _plain(tokenizer), reason(source))
-    written = {"tokenizer.json": _json(value), **_vendor(rescored), **_configured(FAST, recipe, config, template)}
-    made = facts(value, _names(recipe), template is not None, tokenizer)
+    adapted = adapt(recipe, rescored, config)
+    made = _built(rescored, adapted, config, template)
+    moved = compare(engine(source, adapted), engine(rescored, adapted).encode, reason(source))
     notice = f"scores are canonical, not the published ones that the model was trained with: {moved}"
-    return TokenizerFiles(
-        MappingProxyType(written),
-        f"{recipe.name}, canonical scores",
-        FAST,
-        made,
-        check,
-        (notice, *_notices(rescored, check)),
-    )
+    return replace(made, recipe=f"{recipe.name}, canonical scores", notices=(notice, *made.notices))
 
 
 def _carried(
@@ -134,9 +128,8 @@ def _carried(
         tokenizer = load(source.value)
     except Exception as error:  # the library raises bare Exception
         raise ConversionError(
-            f"{source.name} is JSON, but the tokenizers library cannot load it ({error}): it was written by a newer "
-            f"version, or edited by hand; "
-            "upgrade tokenizers, or take the file from the model's repository"
+            f"{source.name} is JSON, but the tokenizers library cannot load it ({show(str(error), 300)}): it was written "
+            "by a newer version, or edited by hand; upgrade tokenizers, or take the file from the model's repository"
         ) from error
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
     written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
@@ -146,7 +139,14 @@ def _carried(
         notices += _beside(files["tokenizer.model"], tokenizer)
     made = facts(source.value, _names(names), template is not None, tokenizer)
     check = Check("itself, being carried unchanged", len(PROBE), independent=False)
-    return TokenizerFiles(MappingProxyType(written), "carried", FAST, made, check, (*notices, *_front(config, made)))
+    return TokenizerFiles(
+        MappingProxyType(written),
+        "carried",
+        FAST,
+        made,
+        check,
+        (*notices, *_front(config, made), *_unnamed(config, made)),
+    )
 
 
 def _known(config: Mapping[str, Any], role: str, tokenizer: Any) -> str | None:
@@ -232,12 +232,18 @@ def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
 
 
-def _notices(source: SentencePieceModel | TiktokenRanks | BpeFiles, check: Check) -> tuple[str, ...]:
-    notices = [] if check.identical else [str(check)]
-    if isinstance(source, SentencePieceModel):
-        unused = sum(piece.kind == "unused" for piece in source.pieces)
-        if unused:
-            notices.append(
-                f"{unused} pieces are marked unused: SentencePiece splits them again, which a tokenizer.json cannot do"
-            )
-    return tuple(notices)
+def _unused(source: SentencePieceModel | TiktokenRanks | BpeFiles) -> tuple[str, ...]:
+    count = sum(piece.kind == "unused" for piece in source.pieces) if isinstance(source, SentencePieceModel) else 0
+    if not count:
+        return ()
+    return (f"{count} pieces are marked unused: SentencePiece splits them again, which a tokenizer.json cannot do",)
+
+
+def _unnamed(config: Mapping[str, Any], made: TokenizerFacts) -> tuple[str, ...]:
+    """A notice for each name in the configuration that no token has, and that is left out for this reason."""
+    said = {role: token_text(config.get(f"{role}_token")) for role in ROLES}
+    return tuple(
+        f"tokenizer_config.json names {show(name)} as its {role} token, which the vocabulary lacks: left out"
+        for role, name in said.items()
+        if name is not None and getattr(made, role) is None
+    )

@@ -175,6 +175,9 @@ def test_a_tokenizer_json_is_carried_byte_for_byte_with_the_class_that_leaves_it
         "tokenizer_class": FAST, "eos_token": "<|end|>", "clean_up_tokenization_spaces": False
     }  # fmt: skip
     assert (made.facts.kind, made.facts.bos, made.facts.adds_bos) == ("BPE, byte-level", None, False)
+    assert made.notices == (
+        "tokenizer_config.json names '<nowhere>' as its bos token, which the vocabulary lacks: left out",
+    )
 
 
 def test_a_carried_tokenizer_json_that_disagrees_with_the_model_beside_it_is_noticed() -> None:
