@@ -30,3 +30,12 @@ def generation_config(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, tu
 def carried(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The documents that are copied byte for byte: licences, notices and tokenizer files."""
     return tuple(sorted(name for name in checkpoint.documents if name not in _REWRITTEN))
+
+
+def is_licence(name: str) -> bool:
+    """Whether a document is a licence or notice, which no conversion may change.
+
+    >>> is_licence("LICENSE"), is_licence("USE_POLICY.md"), is_licence("tokenizer.json")
+    (True, True, False)
+    """
+    return name.upper().startswith(_LICENCES) or "LICENSE" in name.upper() or name.endswith(".pdf")

@@ -18,6 +18,10 @@ class Interrupted(BaseException):
         self.number = number
 
 
+class Stopped(Exception):
+    """Another worker failed first; what it raised is the reason."""
+
+
 class Interrupts:
     """Within a ``with`` block of the main thread, signals stop the run between two buffers."""
 
@@ -31,7 +35,7 @@ class Interrupts:
         if self._number:
             raise Interrupted(self._number)
         if self._stopped:
-            raise Interrupted(0)
+            raise Stopped
 
     def stop(self) -> None:
         """Let the other workers end at their next buffer."""

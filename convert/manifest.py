@@ -15,7 +15,9 @@ NAME = "weightsmith.json"
 SCHEMA = 1
 
 
-def manifest(plan: Plan, hashes: Mapping[str, str], verdict: Mapping[str, Any] | None) -> bytes:
+def manifest(
+    plan: Plan, hashes: Mapping[str, str], verdict: Mapping[str, Any] | None, tokenizer: Mapping[str, Any] | None = None
+) -> bytes:
     """The provenance of a finished output; ``verdict`` is None when it was not verified, and the manifest says so."""
     return document(
         {
@@ -35,6 +37,7 @@ def manifest(plan: Plan, hashes: Mapping[str, str], verdict: Mapping[str, Any] |
             "steps": list(plan.steps),
             "left": dict(plan.left),
             "outputs": [{"name": f.name, "size": f.size, "xxh3_128": hashes[f.name]} for f in plan.files],
+            "tokenizer": dict(tokenizer) if tokenizer is not None else None,
             "verification": dict(verdict) if verdict is not None else "not verified",
         }
     )

@@ -89,6 +89,15 @@ class OutputFile:
 
 
 @dataclass(frozen=True)
+class TokenizerPlan:
+    """Which documents of the source are its tokenizer, to be rewritten so that they need no remote code."""
+
+    names: tuple[str, ...]
+    family: str
+    rows: int  # of the embedding: no id may reach it
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run does. Two plans with equal ``digest`` write equal bytes."""
 
@@ -102,6 +111,7 @@ class Plan:
     copies: tuple[str, ...]  # documents of the source carried over byte for byte
     notes: tuple[str, ...]  # what the user should know
     options: Mapping[str, Any]
+    tokenizer: TokenizerPlan | None = None
     left: Mapping[str, str] = field(default_factory=dict)  # source tensors not taken, and why
 
     @cached_property
@@ -137,7 +147,7 @@ class Plan:
                 told.update(repr((output.name, output.boxes, output.parts)).encode())
         for name, content in sorted(self.documents.items()):
             told.update(name.encode() + b"\0" + content)
-        told.update(repr((self.copies, sorted(self.options.items()))).encode())
+        told.update(repr((self.copies, self.tokenizer, sorted(self.options.items()))).encode())
         return told.hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -155,6 +165,7 @@ class Plan:
             "writer_peak_bytes": self.writer_peak,
             "files": [{"name": f.name, "bytes": f.size, "tensors": len(f.outputs)} for f in self.files],
             "documents": sorted([*self.documents, *self.copies]),
+            "tokenizer": list(self.tokenizer.names) if self.tokenizer is not None else None,
             "left": dict(self.left),
             "digest": self.digest,
         }

@@ -10,9 +10,10 @@ from typing import Any
 from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
 from convert.checkpoint.reading import same_values
 from convert.containers import CONTAINERS
-from convert.documents import carried, generation_config
-from convert.planning import SHARD_SIZE, OutputFile, Plan, document, weakest
+from convert.documents import carried, generation_config, is_licence
+from convert.planning import SHARD_SIZE, OutputFile, Plan, TokenizerPlan, document, weakest
 from convert.zeros import with_known_zeros
+from convert.tokenizing import How, has_tokenizer
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family, Stored
@@ -77,11 +78,13 @@ def plan_artefact(
     mends: Iterable[str] = (),
     max_shard_size: int = SHARD_SIZE,
     tensor_parallel: int = 1,
+    tokenizer: How = "convert",
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
     ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``tensor_parallel``
-    is the number of files that a family of model-parallel files gets.
+    is the number of files that a family of model-parallel files gets; ``tokenizer`` says whether its files are rewritten so
+    that no remote code is needed, or carried as they are.
     """
     checkpoint, mends = artefact.origin, sorted(mends)
     if unknown := [name for name in mends if name not in {p.name for p in PASSES}]:
@@ -101,6 +104,7 @@ def plan_artefact(
         list(encode(target, legal, tensor_parallel)),
         write_config(target, legal.facts),
         {"dtype": dtype, "mends": mends, "max_shard_size": max_shard_size, "tensor_parallel": tensor_parallel},
+        tokenizer=_tokenizer(artefact, target, tokenizer),
         stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
         notes=artefact.notes,
@@ -170,6 +174,7 @@ def _assemble(
     config: dict[str, Any],
     options: dict[str, Any],
     *,
+    tokenizer: TokenizerPlan | None = None,
     stored: Stored = "safetensors",
     steps: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
@@ -181,6 +186,7 @@ def _assemble(
     generation, told = generation_config(checkpoint) if container.hub else (None, ())
     if generation is not None:
         documents["generation_config.json"] = document(generation)
+    rewritten = frozenset(tokenizer.names if tokenizer is not None else ())
     return Plan(
         checkpoint=checkpoint,
         source=labels[0],
@@ -189,11 +195,20 @@ def _assemble(
         steps=steps,
         files=files,
         documents=documents,
-        copies=carried(checkpoint),
+        copies=tuple(name for name in carried(checkpoint) if name not in rewritten),
+        tokenizer=tokenizer,
         notes=(*checkpoint.warnings, *notes, *told),
         options=options,
         left=left or {},
     )
+
+
+def _tokenizer(artefact: Artefact, target: Family, how: How) -> TokenizerPlan | None:
+    """Which files to convert, unless there are none, they are to be carried, or the target is not of the Hub's kind."""
+    names = tuple(name for name in carried(artefact.origin) if not is_licence(name))
+    if how == "carry" or not CONTAINERS[target.stored].hub or not has_tokenizer(names):
+        return None
+    return TokenizerPlan(names, artefact.family, artefact.model.facts["vocab"])
 
 
 def _as_dtype(model: Model, dtype: str | None) -> Model:

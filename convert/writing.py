@@ -19,13 +19,15 @@ from typing import Any, Literal, Protocol
 import xxhash
 
 from convert.checkpoint import Sources, fingerprint, open_sources
-from convert.interrupt import Interrupts
+from convert.interrupt import Interrupts, Stopped
+from convert.manifest import NAME as MANIFEST
 from convert.manifest import manifest
 from convert.paths import check_output, failed_of, staging_of
 from convert.planning import Output, OutputFile, Plan
-from convert.staging import Staging, hash_file, staging
+from convert.staging import Staging, hash_file, staging, sync_file
 from convert.system import start_writeback
 from convert.stream import Scratch, Source, stream
+from convert.tokenizing import TokenizerReport, write_tokenizer
 from surgery.dtypes import ITEMSIZE
 from surgery.errors import StorageFailed, VerificationFailed, show
 
@@ -58,6 +60,7 @@ class Written:
     rounding_largest: float = 0.0  # absolute
     rounding_relative: float = 0.0  # all errors over all values
     verdict: Verdict | None = None
+    tokenizer: TokenizerReport | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Written:
             "out": str(self.out),
             "resumed": list(self.resumed),
             "rounding": {"largest": self.rounding_largest, "relative": self.rounding_relative},
+            "tokenizer": self.tokenizer.record() if self.tokenizer is not None else None,
             "verification": self.verdict.record() if self.verdict is not None else "not verified",
             "xxh3_128": self.hashes,
         }
@@ -92,16 +96,18 @@ def write(
             sources.unchanged()
             for name, content in {**plan.documents, **_copies(plan)}.items():
                 _write_document(stage.file(name), content)
+            tokenizer = _write_tokenizer(plan, stage)
             verdict = verify(stage.path) if verify is not None else None
             interrupts.check()
             if verdict is not None and not verdict.passed:
                 kept = stage.set_aside(failed_of(final))
                 raise VerificationFailed("\n".join([*verdict.lines(), f"The output was kept as {show(str(kept))}."]))
-            _write_document(stage.file("weightsmith.json"), manifest(plan, stage.proven, verdict.record() if verdict else None))
+            told = manifest(plan, stage.proven, verdict.record() if verdict else None, tokenizer.record() if tokenizer else None)
+            _write_document(stage.file(MANIFEST), told)
             stage.publish(final)
         except OSError as error:
             raise _storage(error, plan, stage) from error
-        return Written(final, resumed, *run.rounding(), verdict=verdict, hashes=dict(stage.proven))
+        return Written(final, resumed, *run.rounding(), verdict=verdict, tokenizer=tokenizer, hashes=dict(stage.proven))
 
 
 @dataclass
@@ -129,12 +135,13 @@ class _Run:
         count = max(1, min(workers, len(todo), os.cpu_count() or 1))
         with ThreadPoolExecutor(count, initializer=_one_thread if self.plan.computes else None) as pool:
             futures: list[Future[tuple[OutputFile, str]]] = [pool.submit(self._shard, file) for file in todo]
-            done, pending = wait(futures, return_when=FIRST_EXCEPTION)
-            if any(f.exception() for f in done):
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            if any(future.exception() is not None for future in done):
                 self.interrupts.stop()
                 pool.shutdown(wait=True, cancel_futures=True)
-            for future in sorted(futures, key=lambda f: not (f.done() and not f.cancelled() and f.exception())):
-                future.result()
+        errors = [e for future in futures if not future.cancelled() and (e := future.exception()) is not None]
+        for error in sorted(errors, key=lambda e: isinstance(e, Stopped)):
+            raise error
 
     def rounding(self) -> tuple[float, float]:
         """The largest error that rounding made, and all errors relative to all values."""
@@ -214,6 +221,17 @@ def _copies(plan: Plan) -> Mapping[str, bytes]:
         with open(plan.checkpoint.documents[name].path, "rb") as file:
             copies[name] = file.read()
     return copies
+
+
+def _write_tokenizer(plan: Plan, stage: Staging) -> TokenizerReport | None:
+    if plan.tokenizer is None:
+        return None
+    wanted = plan.tokenizer
+    report = write_tokenizer(plan.checkpoint, wanted.names, wanted.family, wanted.rows, stage.path)
+    for entry in stage.path.iterdir():
+        if entry.suffix != ".safetensors":
+            sync_file(entry)
+    return report
 
 
 def _put(descriptor: int, buffer: memoryview, at: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convert.cli.options import debug_option, json_option, planning, writing
+from convert.cli.options import PLANNING, debug_option, json_option, planning, writing
 from convert.cli.running import emit, note, warning
 from surgery.errors import ConversionError, LimitExceeded, UsageError, show
 
@@ -96,7 +96,7 @@ def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) ->
     from convert.checkpoint import open_checkpoint
     from convert.prepare import plan_conversion
 
-    wanted = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel")}
+    wanted = {key: options[key] for key in PLANNING}
     return plan_conversion(open_checkpoint(src), target, source=source, **wanted)
 
 
@@ -142,7 +142,7 @@ def _carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[
 def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> str:
     if wish is None:
         raise UsageError("--plan-out is for conversions; this command's plan follows from its arguments.")
-    kept = {key: options[key] for key in ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel")}
+    kept = {key: options[key] for key in PLANNING}
     source = {**wish, "src": str(plan.checkpoint.path)}
     return json.dumps({"weightsmith_plan": 1, "wish": source, "options": kept, **plan.summary()}, indent=2) + "\n"
 

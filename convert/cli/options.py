@@ -58,7 +58,14 @@ planning = stacked(
     click.option(
         "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
     ),
+    click.option(
+        "--tokenizer", type=click.Choice(["convert", "carry"]), default="convert", show_default=True,
+        help="Rewrite the tokenizer so that it needs no remote code, or copy its files.",
+    ),
 )
+
+#: the names under which those options arrive
+PLANNING = ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel", "tokenizer")
 
 #: what decides how the plan is carried out
 writing = stacked(

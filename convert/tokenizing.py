@@ -1,0 +1,125 @@
+"""The tokenizer's part of a conversion: files that load without remote code, made and checked in a child process.
+
+The libraries that this needs are large, and the writer's memory is promised to be small; so the child reads the source's
+tokenizer files, writes the new ones into the staging directory and reports what it found.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from convert.checkpoint import Checkpoint
+from surgery.errors import ConversionError, show
+
+How = Literal["convert", "carry"]
+
+#: what any kind of tokenizer is told by; a checkpoint with none of these has no tokenizer
+_TELLING = ("tokenizer.json", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe")
+_ENDINGS = (".model", ".tiktoken")
+
+_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizing import child; child()"
+_REFUSED = 3
+
+
+@dataclass(frozen=True)
+class TokenizerReport:
+    """What was written for the tokenizer, and how it was checked."""
+
+    recipe: str
+    tokenizer_class: str
+    size: int
+    max_id: int
+    check: str
+    identical: bool
+    notices: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        return {
+            "recipe": self.recipe,
+            "class": self.tokenizer_class,
+            "tokens": self.size,
+            "check": self.check,
+            "notices": list(self.notices),
+        }
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """Whether files of these names hold a vocabulary."""
+    return any(name in _TELLING or name.endswith(_ENDINGS) for name in names)
+
+
+def write_tokenizer(checkpoint: Checkpoint, names: Iterable[str], family: str, rows: int, out: Path) -> TokenizerReport:
+    """Convert the tokenizer files ``names`` of a checkpoint into ``out``; ``rows`` is how many ids the embedding has.
+
+    ``ConversionError`` where they are damaged, of no known kind, or name more ids than the embedding has rows.
+    """
+    task = {
+        "files": {name: str(checkpoint.documents[name].path) for name in names},
+        "family": family,
+        "rows": rows,
+        "out": str(out),
+    }
+    root = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == _REFUSED:
+        raise ConversionError(
+            f"{json.loads(done.stdout)['refused']} The weights are not the reason: --tokenizer carry copies the tokenizer's "
+            "files as they are, unchecked."
+        )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ConversionError(
+            f"the tokenizer could not be converted: {show(last, 300)}. --tokenizer carry copies its files as they are."
+        )
+    found = json.loads(done.stdout)
+    return TokenizerReport(**{**found, "notices": tuple(found["notices"])})
+
+
+def child() -> None:
+    """The child: a task as JSON on stdin, a report (or a refusal) as JSON on stdout."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    try:
+        report = _convert(task)
+    except ConversionError as error:
+        json.dump({"refused": str(error)}, sys.stdout)
+        sys.exit(_REFUSED)
+    json.dump(report, sys.stdout)
+
+
+def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
+    from mappings.chat import template_for
+    from mappings.tokenizers import recipe_for
+    from surgery.tokenizer.export import export
+
+    files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
+    recipe = recipe_for(task["family"], files)
+    made = export(recipe, files, chat_template=template_for(recipe, files))
+    if made.facts.max_id >= task["rows"]:
+        raise ConversionError(
+            f"the tokenizer has ids up to {made.facts.max_id}, but the embeddings have {task['rows']} rows: a text with the "
+            "others would crash the model. Use the tokenizer that belongs to these weights."
+        )
+    for name, content in made.items():
+        (Path(task["out"]) / name).write_bytes(content)
+    return {
+        "recipe": made.recipe,
+        "tokenizer_class": made.tokenizer_class,
+        "size": made.facts.size,
+        "max_id": made.facts.max_id,
+        "check": str(made.check),
+        "identical": made.check.identical,
+        "notices": list(made.notices),
+    }
