@@ -31,7 +31,7 @@ def generic(source: Source, adds_bos: bool = True) -> Recipe:
         case TiktokenRanks(name=name):
             raise ConversionError(
                 f"{show(name)} has {source.size} ranks, which is no tiktoken vocabulary we know: such a file does "
-                f"not say by which pattern text is split, "
+                "not say by which pattern text is split, "
                 "nor its special tokens, so ids could only be guessed; take a tokenizer.json of the model, or a "
                 "recipe of your own (mappings/tokenizers.py)"
             )
@@ -98,7 +98,7 @@ def _with_added(recipe: Recipe, source: Source, decoder: Mapping[str, Any]) -> R
         if not key.isdigit() or not text:
             raise ConversionError(
                 f"tokenizer_config.json: added_tokens_decoder has {show(key)}: {show(token)}, which is not an id and "
-                f"a token"
+                "a token"
             )
         _refuse_control(text)
         place, here = int(key), texts.get(int(key))
@@ -143,7 +143,7 @@ def _refuse_control(text: str) -> None:
     if any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in text):
         raise ConversionError(
             f"the added token {show(text)} has control characters in its name, which no log, template or terminal "
-            f"shows as they are, "
+            "shows as they are, "
             "and which JSON tools drop; rename it in tokenizer_config.json"
         )
 

@@ -41,7 +41,7 @@ def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
     if source.algorithm not in ("bpe", "unigram"):
         raise ConversionError(
             f"{show(source.name)} is a SentencePiece model of kind {source.algorithm}, which tokenizer.json cannot "
-            f"express: "
+            "express: "
             "only bpe and unigram have a counterpart in the tokenizers library; keep the vendor's own tokenizer class"
         )
     texts = [recipe.renamed.get(place, piece.text) for place, piece in enumerate(source.pieces)]
@@ -49,7 +49,7 @@ def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
     if len(vocab) != len(texts):
         raise ConversionError(
             f"{show(source.name)}: a name that the recipe {recipe.name} gives is a piece already; this is another "
-            f"vocabulary"
+            "vocabulary"
         )
     added = _number(source.name, vocab, recipe)
     whole_words, pre_tokenizer, protected = False, None, []
@@ -94,7 +94,7 @@ def _number(name: str, vocab: dict[str, int], recipe: Recipe) -> dict[int, Speci
     if missing:
         raise ConversionError(
             f"{show(name)} lacks {listed(show(text) for text in missing)}, which every {recipe.name} vocabulary has; "
-            f"it is another vocabulary, "
+            "it is another vocabulary, "
             "or tokenizer_config.json (which numbers added tokens) is not among the files"
         )
     return {vocab[special.text]: special for special in (*recipe.specials, *recipe.numbered.values())}

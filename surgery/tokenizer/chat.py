@@ -53,7 +53,7 @@ def check_template(template: str) -> None:
     except TemplateSyntaxError as error:
         raise ConversionError(
             f"the chat template is not Jinja, line {error.lineno}: {show(error.message or '')}; take it from the "
-            f"model's repository, or name one of ours"
+            "model's repository, or name one of ours"
         ) from error
 
 

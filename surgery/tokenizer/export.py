@@ -128,8 +128,8 @@ def _carried(
         tokenizer = load(source.value)
     except Exception as error:  # the library raises bare Exception
         raise ConversionError(
-            f"{source.name} is JSON, but the tokenizers library cannot load it ({show(str(error), 300)}): it was written "
-            "by a newer version, or edited by hand; upgrade tokenizers, or take the file from the model's repository"
+            f"{source.name} is JSON, but the tokenizers library cannot load it ({show(str(error), 300)}): it was "
+            "written by a newer version, or edited by hand; upgrade tokenizers, or take the file from the model's repository"
         ) from error
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
     written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
@@ -177,7 +177,7 @@ def _front(config: Mapping[str, Any], made: TokenizerFacts) -> list[str]:
     says = "puts" if made.adds_bos else "does not put"
     return [
         f"tokenizer_config.json says add_bos_token={wanted}, but tokenizer.json {says} one in front, and "
-        f"transformers 5 follows tokenizer.json"
+        "transformers 5 follows tokenizer.json"
     ]
 
 

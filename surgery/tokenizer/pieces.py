@@ -121,7 +121,7 @@ def _lowest(model: Any) -> float:
     if lowest - len(model.pieces) < -(2**23):
         raise ConversionError(
             f"the base's lowest score is {lowest:.0f}, below which float32 cannot count a vocabulary by ones: its "
-            f"scores were edited; "
+            "scores were edited; "
             "start from the vendor's own file"
         )
     return float(lowest)

@@ -168,7 +168,7 @@ def refuse_pointer(name: str, data: bytes) -> None:
     if len(data) > LARGEST:
         raise LimitExceeded(
             f"{show(name)} has {len(data)} bytes, more than the {LARGEST} bytes that a tokenizer file may have: the "
-            f"largest known "
+            "largest known "
             "vocabulary takes 33 MB, so this is probably another file under that name; check where it came from"
         )
 
@@ -181,7 +181,7 @@ def read_sentencepiece(name: str, data: bytes) -> SentencePieceModel:
     except decode_error() as error:
         raise ConversionError(
             f"{show(name)} is not a SentencePiece model ({show(str(error))}): the file is cut off, or was changed as "
-            f"text, "
+            "text, "
             "e.g. by Git rewriting line ends; download it again and compare its sha256 with the repository's"
         ) from error
     if not model.pieces:
@@ -219,7 +219,7 @@ def _refuse_twins(name: str, texts: Iterable[str]) -> None:
     if twins:
         raise ConversionError(
             f"{show(name)}: {len(twins)} pieces occur twice ({listed(show(text) for text in twins)}), so that one "
-            f"spelling has two ids "
+            "spelling has two ids "
             "and no tokenizer.json can hold both; the vocabulary was merged without looking for duplicates: merge it "
             "again"
         )
@@ -231,7 +231,7 @@ def read_tiktoken(name: str, data: bytes) -> TiktokenRanks:
     if b"\r" in data:
         raise ConversionError(
             f"{show(name)} has Windows line ends (CRLF), which a tiktoken file never has: Git or an editor rewrote "
-            f"it, and it no longer is "
+            "it, and it no longer is "
             "the published file; download it again, or remove the carriage returns and compare the sha256 with the "
             "repository's"
         )
@@ -243,12 +243,12 @@ def read_tiktoken(name: str, data: bytes) -> TiktokenRanks:
         except (binascii.Error, ValueError):
             raise ConversionError(
                 f"{show(name)}, line {number}: {show(line.decode('utf-8', 'replace'), 60)} is not base64, space, "
-                f"rank; the file is damaged, download it again"
+                "rank; the file is damaged, download it again"
             ) from None
         if token in ranks:
             raise ConversionError(
                 f"{show(name)}, line {number}: the token {show(token)} has rank {ranks[token]} already; the file is "
-                f"damaged"
+                "damaged"
             )
         ranks[token] = place
     _refuse_shared_ids(name, ((str(token), rank) for token, rank in ranks.items()))
@@ -281,7 +281,7 @@ def read_bpe(names: tuple[str, str], vocab: bytes, merges: bytes) -> BpeFiles:
         if not all(part in ids for part in (left, right, left + right)):
             raise ConversionError(
                 f"{show(names[1])}, line {number}: the merge {show(line, 60)} names tokens that {show(names[0])} "
-                f"lacks; "
+                "lacks; "
                 "the two files are not of one tokenizer, download both again"
             )
         pairs.append((left, right))
@@ -310,7 +310,7 @@ def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[
         if before != token["id"]:
             raise ConversionError(
                 f"{show(name)}: the token {show(token['content'])} has the ids {before} and {token['id']}: its row "
-                f"in the embedding is "
+                "in the embedding is "
                 "ambiguous; repair the file, or take it from the model's repository"
             )
     _refuse_shared_ids(name, ids.items())
@@ -328,7 +328,7 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
         if not _is_id(place):
             raise ConversionError(
                 f"{show(name)}: the token {show(token)} has the id {show(place)}, which is not a row number; the "
-                f"file is damaged"
+                "file is damaged"
             )
         if place in owner:
             shared.append(f"{place} is {show(owner[place], 40)} and {show(token, 40)}")
@@ -336,7 +336,7 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
     if shared:
         raise ConversionError(
             f"{show(name)}: {len(shared)} ids belong to two tokens each ({listed(shared, 3)}): one embedding row "
-            f"cannot mean two things; "
+            "cannot mean two things; "
             "repair the file, or take it from the model's repository"
         )
 
