@@ -13,11 +13,16 @@ from typing import Any
 from mappings import families
 from mappings.config import refusals
 from mappings.family import Family, Fixed, Of, Row, Setting
+from mappings.rows import encode, rows_of
+from mappings.slots import slots
 from surgery.facts import FACTS, Facts
+from surgery.layout import parse
 from surgery.legalise import Refusal, Unexpressible, legalise
 from surgery.model import Model
 from surgery.passes import Pass
-from surgery.values import Exactness
+from surgery.values import Exactness, Expr, exactness, zeros
+
+_SOME = 4  # the length of an axis that no typical size names
 
 
 @dataclass(frozen=True)
@@ -103,30 +108,43 @@ def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
 def typical(family: Family) -> Facts:
     """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart."""
     sizes = {"layer": 2, "hidden": 64, "vocab": 320, "ffn": 96, "heads": 4, "kv": 4, "head": 16, "context": 128}
-    facts = Facts().with_(sizes, "typical")
+    facts = Facts().with_({**sizes, "expert": 4, "position": 128}, "typical")
     for setting in family.settings:
         if isinstance(setting, Fixed):
             facts = facts.with_({setting.fact: _plain(setting.value, facts)}, setting.why)
             continue
-        stated = {fact: value for fact, value in setting.defaults() if not isinstance(value, Of) and fact not in sizes}
-        facts = facts.with_(stated, f"default of {setting.keys[0]}")
+        stated = {fact: value for fact, value in setting.defaults() if not isinstance(value, Of) and value is not None}
+        facts = facts.with_({k: v for k, v in stated.items() if k not in sizes}, f"default of {setting.keys[0]}")
     return facts.with_({"tied": bool(facts["tied"])}, "default")
+
+
+def imagined(family: Family, facts: Facts) -> Model:
+    """A model of the family with these facts and no weights: what passes and layouts can be tried on."""
+    tensors: dict[str, Expr] = {}
+    rows = tuple(rows_of(family, facts))
+    sizes = {**{axis: _SOME for row in rows for axis in parse(row.layout).atoms()}, **facts.sizes()}
+    for slot, _, roles in slots(rows, facts, sizes):
+        for name, part in zip(roles, slot.parts, strict=True):
+            tensors[name] = zeros(part.axes, part.leaf.sizes, "BF16")
+    return Model(facts, tensors)
 
 
 def _judged(source: Family, target: Family, facts: Facts) -> Direction:
     """By the defaults; where those are refused, by what else the source's config may say."""
     conditions = _conditions(source, target)
     free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
+    blocking: tuple[Refusal, ...] = ()
     for _ in range(2):
         try:
-            _, passes = legalise(Model(facts, {}), partial(refusals, target))
+            legal, passes = legalise(imagined(source, facts), partial(refusals, target))
         except Unexpressible as refused:
             blocking = refused.refusals
             if any(r.fact not in free for r in blocking):
                 break
             facts = facts.with_({r.fact: _wanted(target, r.fact, facts) for r in blocking}, "as the target has it")
         else:
-            weakest = max((p.exactness for p in passes), default=Exactness.BYTE)
+            parts = (expr for tensor in encode(target, legal) for expr, _ in tensor.parts)
+            weakest = max((exactness(expr) for expr in parts), default=Exactness.BYTE)
             return Direction(source, target, weakest, passes, (), conditions)
     return Direction(source, target, None, (), blocking, conditions)
 
