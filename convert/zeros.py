@@ -14,8 +14,8 @@ from surgery.values import sources, zeros
 def with_known_zeros(checkpoint: Checkpoint, model: Model, facts: Collection[str]) -> Model:
     """The model in which those biases of ``facts`` that are stored as zeros are known to be zeros.
 
-    Every byte must be zero: a negative zero would not come back from the inverse. A tensor that is not of the checkpoint
-    (an edit put it there) is not looked at.
+    Every byte must be zero: a negative zero would not come back from the inverse. A tensor that is not of the
+    checkpoint (an edit put it there) is not looked at.
     """
     roles = [
         f"layer.{layer}.{name}.bias"

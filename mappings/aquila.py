@@ -1,8 +1,8 @@
 """Aquila 2: Llama under another name, without biases.
 
-Read in FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py: no biases (269-272), grouped keys repeated as Llama does
-(238-247), rope_theta (262, 277-281). Its norm multiplies by the weight before it rounds to the model's type (95-100), Llama's
-after: the same in float32, and one rounding apart in half precision.
+Read in FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py: no biases (269-272), grouped keys repeated as
+Llama does (238-247), rope_theta (262, 277-281). Its norm multiplies by the weight before it rounds to the model's
+type (95-100), Llama's after: the same in float32, and one rounding apart in half precision.
 """
 
 from mappings.family import Fixed, Of, Recognise, Setting

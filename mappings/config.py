@@ -166,7 +166,7 @@ def _indivisible(family: Family, facts: Facts) -> list[str]:
 def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
     """Sizes are positive integers; a bool is not a number."""
     for fact, value in stated.items():
-        counted = FACTS[fact].kind == "size" and value is not None
+        counted = value is not None and (FACTS[fact].kind == "size" or fact in ("context", "window"))
         if counted and (type(value) is not int or not 0 < value < 2**40):
             raise Unreadable(f"{' '.join(present)} = {show(value)} is not a sensible {FACTS[fact].meaning}")
         neutral = FACTS[fact].neutral

@@ -1,8 +1,8 @@
 """InternLM 1: Llama whose ``bias`` puts biases on q, k, v and o, with rope in a table of its own.
 
-Read in internlm/internlm-7b modeling_internlm.py: the biases (300-303; 7B has them, 20B does not); as many keys as queries, so
-that the 20B config's num_key_value_heads is not read; ``rotary`` (307-323), dynamic when missing, with a factor of 1.0 that
-does nothing up to max_position_embeddings (205-218).
+Read in internlm/internlm-7b modeling_internlm.py: the biases (300-303; 7B has them, 20B does not); as many keys as
+queries, so that the 20B config's num_key_value_heads is not read; ``rotary`` (307-323), dynamic when missing, with a
+factor of 1.0 that does nothing up to max_position_embeddings (205-218).
 """
 
 from mappings.family import Fixed, Of, Recognise, Setting
@@ -17,7 +17,12 @@ INTERNLM = LLAMA.derive(
     model_type="internlm",
     source="internlm/internlm-7b modeling_internlm.py",
     settings=(
-        Setting("rope.theta rope.scaling", "rotary", default=(10000.0, (("rope_type", "dynamic"), ("factor", 1.0))), via=ROTARY),
+        Setting(
+            "rope.theta rope.scaling",
+            "rotary",
+            default=(10000.0, (("rope_type", "dynamic"), ("factor", 1.0))),
+            via=ROTARY,
+        ),
         Setting("bias.qkv bias.o", "bias", default=True),
         Fixed("bias.mlp", False, "the MLP has no biases"),
         Fixed("kv", Of("heads"), "there are as many keys as queries"),

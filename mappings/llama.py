@@ -44,7 +44,12 @@ LLAMA = Family(
         Setting("head", "head_dim", default=Of("hidden", over="heads")),
         Setting("norm.eps", "rms_norm_eps", default=1e-6),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
-        Setting("rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(10000.0, None), via=ROPE),
+        Setting(
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters original_max_position_embeddings",
+            default=(10000.0, None),
+            via=ROPE,
+        ),
         Setting("context", "max_position_embeddings", default=2048),
         Setting("bias.qkv bias.o", "attention_bias", default=False),
         Setting("bias.mlp", "mlp_bias", default=False),

@@ -1,8 +1,9 @@
 """Phi-3, Phi-3.5 and Phi-4: Llama without biases, q, k, v in one tensor and gate, up in another, perhaps with a window.
 
-transformers 5.23 models/phi3: qkv_proj is [q | k | v] with the key-value heads (modeling_phi3.py 219-222), gate_up_proj is
-[gate | up] (58-60), sliding_window holds in every layer (384). The only scaling is longrope, whose lengths stand beside it;
-partial_rotary_factor (Phi-4-mini) rotates the first part of each head (configuration_phi3.py 88-108).
+transformers 5.23 models/phi3: qkv_proj is [q | k | v] with the key-value heads (modeling_phi3.py 219-222),
+gate_up_proj is [gate | up] (58-60), sliding_window holds in every layer (384). The only scaling is longrope, whose
+lengths stand beside it; partial_rotary_factor (Phi-4-mini) rotates the first part of each head (configuration_phi3.py
+88-108).
 """
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting

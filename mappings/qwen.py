@@ -1,9 +1,10 @@
 """Qwen 1: Llama with q, k, v and their biases fused in c_attn, other names, and an MLP whose w2 is the gate.
 
-Read in Qwen/Qwen-7B modeling_qwen.py: c_attn is three plain blocks and always has a bias (269, 418); the MLP is a1 * silu(a2)
-with a1 = w1(x), a2 = w2(x), of half the width that intermediate_size says (561-575); no_bias is about c_proj and the MLP
-(271-273). seq_length is the true limit, whatever max_position_embeddings says: beyond it the rope base grows with the length
-(use_dynamic_ntk, 735-851) and queries are scaled (use_logn_attn, 289-294), as in no other family. rope_theta is not read.
+Read in Qwen/Qwen-7B modeling_qwen.py: c_attn is three plain blocks and always has a bias (269, 418); the MLP is a1 *
+silu(a2) with a1 = w1(x), a2 = w2(x), of half the width that intermediate_size says (561-575); no_bias is about c_proj
+and the MLP (271-273). seq_length is the true limit, whatever max_position_embeddings says: beyond it the rope base
+grows with the length (use_dynamic_ntk, 735-851) and queries are scaled (use_logn_attn, 289-294), as in no other
+family. rope_theta is not read.
 """
 
 from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
@@ -77,8 +78,8 @@ QWEN = Family(
     ),
     constants={"use_dynamic_ntk": False, "use_logn_attn": False, "use_cache": True},
     notes=(
-        "Up to seq_length tokens this is the same model, and the output has that limit. Beyond it Qwen's own code changes "
-        "the rope base (use_dynamic_ntk) and scales queries (use_logn_attn), which no other family does.",
+        "Up to seq_length tokens this is the same model, and the output has that limit. Beyond it Qwen's own code "
+        "changes the rope base (use_dynamic_ntk) and scales queries (use_logn_attn), which no other family does.",
     ),
 )
 

@@ -1,10 +1,12 @@
 """Qwen 1.5, 2 and 2.5 (and what was distilled into them): Llama with biases on q, k and v only.
 
-transformers 5.23 models/qwen2: the biases (modeling_qwen2.py 181-184); a window counts only with use_sliding_window, and
-then from layer max_window_layers on (configuration_qwen2.py 72-95). A missing num_key_value_heads is 32, a null one all heads.
+transformers 5.23 models/qwen2: the biases (modeling_qwen2.py 181-184); a window counts only with use_sliding_window,
+and then from layer max_window_layers on (configuration_qwen2.py 72-95). A missing num_key_value_heads is 32, a null
+one all heads.
 
-The vision-language models hold the same text model beside a vision tower. For text their three position streams are equal,
-so mrope is rope (transformers 5.23 models/qwen2_5_vl/modeling_qwen2_5_vl.py). Their text half is read and written as Qwen2.
+The vision-language models hold the same text model beside a vision tower. For text their three position streams are
+equal, so mrope is rope (transformers 5.23 models/qwen2_5_vl/modeling_qwen2_5_vl.py). Their text half is read and
+written as Qwen2.
 """
 
 from mappings.family import Fixed, Leave, Of, Recognise, Setting
@@ -50,8 +52,8 @@ QWEN2_1M = QWEN2.derive(
     ),
     harmless=("max_position_embeddings",),
     notes=(
-        "Dual chunk attention and YaRN serve this model beyond the length it was trained for; neither is in the weights. "
-        "The output has the trained length as its limit, and is the same model up to it.",
+        "Dual chunk attention and YaRN serve this model beyond the length it was trained for; neither is in the "
+        "weights. The output has the trained length as its limit, and is the same model up to it.",
     ),
 )
 
@@ -62,7 +64,10 @@ QWEN2_VL = QWEN2.derive(
     source="transformers 5.23 models/qwen2_5_vl/modeling_qwen2_5_vl.py",
     settings=(
         Setting(
-            "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(1000000.0, None), via=TEXT_ROPE
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters",
+            default=(1000000.0, None),
+            via=TEXT_ROPE,
         ),
     ),
     nested="text_config",

@@ -1,7 +1,7 @@
 """Qwen 3: Llama whose queries and keys are normalised head by head before they are rotated, so it cannot be Llama.
 
-transformers 5.23 models/qwen3: the norms (modeling_qwen3.py 229-245), attention_bias on q, k, v and o, windows as in Qwen 2. The
-norm divides by what the data is, which no weight of a linear can do.
+transformers 5.23 models/qwen3: the norms (modeling_qwen3.py 229-245), attention_bias on q, k, v and o, windows as in
+Qwen 2. The norm divides by what the data is, which no weight of a linear can do.
 """
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting

@@ -1,8 +1,9 @@
 """StableLM: a Llama with LayerNorms that have biases, a quarter of each head rotated, and options; it cannot be Llama.
 
-transformers 5.23 models/stablelm/modeling_stablelm.py: the first head_dim * partial_rotary_factor of a head are rotated (230,
-280-285); use_qkv_bias (239-242); qk_layernorm normalises every head with a weight of its own (157-161); with
-use_parallel_residual one norm serves attention and MLP (357-362). The bias of the final norm has no place in a Llama.
+transformers 5.23 models/stablelm/modeling_stablelm.py: the first head_dim * partial_rotary_factor of a head are
+rotated (230, 280-285); use_qkv_bias (239-242); qk_layernorm normalises every head with a weight of its own (157-161);
+with use_parallel_residual one norm serves attention and MLP (357-362). The bias of the final norm has no place in a
+Llama.
 """
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting

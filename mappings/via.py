@@ -81,7 +81,7 @@ NEGATED = Via("not", _negated_read, _negated_write)
 
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     head, width = values.get("head_dim", 256), values.get("query_pre_attn_scalar", 256)
-    return {facts[0]: head, facts[1]: None if width == head else float(width)}
+    return {facts[0]: head, facts[1]: None if width == head else width}
 
 
 def _scores_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
@@ -117,6 +117,7 @@ ACTIVATION = Via(
 )
 
 _TYPE_KEYS = ("rope_type", "type")
+_ORIGINAL = "original_max_position_embeddings"
 
 
 def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | None:
@@ -149,6 +150,11 @@ def _rope_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
         _agree(stated, scaling, _frozen_scaling(new, "rope_parameters"))
         if "rope_theta" in new:
             _agree(stated, theta, float(new["rope_theta"]))
+    if stated.get(scaling) and _ORIGINAL in values:
+        # transformers modeling_rope_utils.py (5.23) 836-841: the length beside the table counts
+        table = dict(stated[scaling])
+        if table["rope_type"] in ("llama3", "yarn", "longrope"):
+            stated[scaling] = _frozen_scaling({**table, _ORIGINAL: values[_ORIGINAL]}, "rope_scaling")
     return stated
 
 
@@ -172,7 +178,9 @@ def _rope_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     theta, scaling = facts.values()
     table = thawed(scaling)
     old = dict(table, type=table["rope_type"]) if table and table["rope_type"] in ("linear", "dynamic") else table
-    return {
+    # transformers 4 looks for the length that longrope was trained for beside the table (4.57 modeling_rope_utils.py 430)
+    beside = {_ORIGINAL: table[_ORIGINAL]} if table and table["rope_type"] == "longrope" and _ORIGINAL in table else {}
+    return beside | {
         "rope_theta": theta,
         "rope_scaling": old,
         "rope_parameters": {"rope_type": "default", **(table or {}), "rope_theta": theta},

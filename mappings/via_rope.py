@@ -43,7 +43,7 @@ def _rotary_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
         return {keys[0]: {"base": theta, "type": "origin"}}
     table = dict(scaling)
     if set(table) != {"rope_type", "factor"} or table["rope_type"] != "dynamic":
-        raise Inexpressible("rotary is of type origin or dynamic")
+        raise Inexpressible("rotary is of type origin or dynamic", "rope.scaling")
     return {keys[0]: {"base": theta, "type": "dynamic", "scaling_factor": table["factor"]}}
 
 
@@ -95,12 +95,14 @@ def _phi_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     original = int(table.get("original_max_position_embeddings") or context)
     factor = table.get("factor") or context / original
     if table["rope_type"] != "longrope":
-        raise Inexpressible("the only scaling is longrope")
+        raise Inexpressible("the only scaling is longrope", "rope.scaling")
     if factor != context / original:
-        raise Inexpressible(f"the factor of longrope is the ratio of the two lengths, {context} / {original}")
+        lengths = f"{context} / {original}"
+        raise Inexpressible(f"the factor of longrope is the ratio of the two lengths, {lengths}", "rope.scaling")
     implied = implied_attention_factor(factor, original)
     if abs((table.get("attention_factor") or implied) - implied) > 1e-12:
-        raise Inexpressible(f"the attention factor of longrope is {implied}, which follows from the two lengths")
+        reason = f"the attention factor of longrope is {implied}, which follows from the two lengths"
+        raise Inexpressible(reason, "rope.scaling")
     kept = {"rope_type": "longrope", "short_factor": table["short_factor"], "long_factor": table["long_factor"]}
     told = kept | {"original_max_position_embeddings": original, "rope_theta": theta}
     old = {"type": "longrope", "short_factor": table["short_factor"], "long_factor": table["long_factor"]}

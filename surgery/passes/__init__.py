@@ -6,6 +6,7 @@ The tuple is the order. A pass never reintroduces what an earlier one removed (a
 from __future__ import annotations
 
 from surgery.passes.drop_zero_biases import DROP_ZERO_BIASES
+from surgery.passes.idle_scaling import DROP_DYNAMIC_SCALING
 from surgery.passes.limit_context import IDLE_WINDOW, LIMIT_CONTEXT
 from surgery.passes.norm_head import BAKE_NORM_HEAD
 from surgery.passes.pass_ import Pass
@@ -17,6 +18,7 @@ from surgery.passes.zero_norm_biases import ZERO_NORM_BIASES
 PASSES: tuple[Pass, ...] = (
     IDLE_WINDOW,
     LIMIT_CONTEXT,
+    DROP_DYNAMIC_SCALING,
     REPEAT_KV,
     UNTIE,
     BAKE_NORM_HEAD,

@@ -14,7 +14,8 @@ def drop_zero_biases(model: Model, which: frozenset[str]) -> Model:
         roles = [f"layer.{layer}.{name}.bias" for layer in range(model.sizes["layer"]) for name in names]
         held = {name: model.tensors[name] for name in roles if name in model.tensors}
         if fact in which and model.facts[fact] and all(map(is_zero, held.values())):
-            model = model.using(dict.fromkeys(held)).having("biases of zero dropped", **{fact.replace(".", "__"): False})
+            off = {fact.replace(".", "__"): False}
+            model = model.using(dict.fromkeys(held)).having("biases of zero dropped", **off)
     return model
 
 
