@@ -129,7 +129,7 @@ def _carried(
     except Exception as error:  # the library raises bare Exception
         raise ConversionError(
             f"{source.name} is JSON, but the tokenizers library cannot load it ({show(str(error), 300)}): "
-            "it was written by a newer version, or edited by hand; upgrade tokenizers, or take the file from the model's repository"
+            "a newer version wrote it, or a hand edited it; upgrade tokenizers, or take the file from its repository"
         ) from error
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
     written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
