@@ -85,11 +85,11 @@ def repack_(src: str, out: str | None, max_shard_size: str, **options: Any) -> N
     from convert.prepare import plan_repack
 
     plan = plan_repack(open_checkpoint(src), max_shard_size=Bytes().convert(max_shard_size, None, None))
-    _carry_out(plan, out, {**options, "verify_mode": "off"})
+    carry_out(plan, out, {**options, "verify_mode": "off"})
 
 
 def _convert(src: str, out: str | None, target: str, source: str | None, options: dict[str, Any]) -> None:
-    _carry_out(_plan(src, target, source, options), out, options, wish={"src": src, "to": target, "from": source})
+    carry_out(_plan(src, target, source, options), out, options, wish={"src": src, "to": target, "from": source})
 
 
 def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) -> Plan:
@@ -100,7 +100,7 @@ def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) ->
     return plan_conversion(open_checkpoint(src), target, source=source, **wanted)
 
 
-def _carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[str, Any] | None = None) -> None:
+def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[str, Any] | None = None) -> None:
     """Print, save, refuse or execute a plan, as the options say."""
     from convert.report import plan_text, written_text
 
@@ -160,7 +160,7 @@ def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None
             f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do something "
             "else. Make the plan again and look at it."
         )
-    _carry_out(plan, out, {**options, **kept}, wish=wish)
+    carry_out(plan, out, {**options, **kept}, wish=wish)
 
 
 def _known(family: str) -> None:

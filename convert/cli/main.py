@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from convert.cli.lazy import Lazy
 from convert.cli.running import run
 from convert.version import VERSION
 
@@ -31,17 +31,13 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Lazy):
     """Finds commands by name; ``FAMILY-to-FAMILY`` is a command for every pair of families."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+    table = COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
-            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-            found = getattr(importlib.import_module(module), attribute)
-            assert isinstance(found, click.Command)
+        if (found := super().get_command(ctx, cmd_name)) is not None:
             return found
         if (pair := _PAIR.fullmatch(cmd_name)) is not None:
             from convert.cli.conversion import pair_command
@@ -49,16 +45,13 @@ class Commands(click.Group):
             return pair_command(pair[1], pair[2])
         return None
 
+    def listing(self) -> list[tuple[str, str]]:
+        return [("FAMILY-to-FAMILY", "Convert SRC to OUT, e.g. baichuan-to-llama, llama-to-yi."), *super().listing()]
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if _looks_like_image_work(args[0]):
             raise click.UsageError(_not_imagemagick())
         return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [("FAMILY-to-FAMILY", "Convert SRC to OUT, e.g. baichuan-to-llama, llama-to-yi."), *((n, h) for n, (_, h) in COMMANDS.items())]
-            )
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

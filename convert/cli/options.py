@@ -45,19 +45,22 @@ accept_option = click.option(
     "--accept-key", "accept", multiple=True, metavar="KEY", help="A config key that you know to be harmless."
 )
 
+tensor_parallel_option = click.option(
+    "--tensor-parallel", type=click.IntRange(1, 256), default=1, metavar="N",
+    help="Files to write, where a family keeps a slab of every tensor in each (meta).",
+)  # fmt: skip
+shard_size_option = click.option(
+    "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
+)
+
 #: what decides the plan
 planning = stacked(
     variant_option,
     click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16", "float64"]), help="Cast every weight."),
     click.option("--mend", "mends", multiple=True, metavar="PASS", help="Allow a pass that costs something, e.g. repeat-kv."),
     accept_option,
-    click.option(
-        "--tensor-parallel", type=click.IntRange(1, 256), default=1, metavar="N",
-        help="Files to write, where a family keeps a slab of every tensor in each (meta).",
-    ),
-    click.option(
-        "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
-    ),
+    tensor_parallel_option,
+    shard_size_option,
     click.option(
         "--tokenizer", type=click.Choice(["convert", "carry"]), default="convert", show_default=True,
         help="Rewrite the tokenizer so that it needs no remote code, or copy its files.",
@@ -85,3 +88,14 @@ writing = stacked(
     json_option,
     debug_option,
 )  # fmt: skip
+
+#: what every edit has: it writes OUT in the layout of SRC's own family, so that less is left to decide
+editing = stacked(
+    click.argument("src"),
+    click.argument("out", required=False),
+    variant_option,
+    accept_option,
+    tensor_parallel_option,
+    shard_size_option,
+    writing,
+)

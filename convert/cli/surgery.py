@@ -1,0 +1,39 @@
+"""``surgery``: edits of checkpoints, one command each, found by name and imported only when they are run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from convert.cli.lazy import Lazy
+from convert.cli.running import run
+from convert.version import VERSION
+
+#: command -> (module:attribute, one line for --help)
+COMMANDS = {
+    "untie": ("convert.cli.edits:untie_", "Give the output projection a tensor of its own."),
+    "repeat-kv": ("convert.cli.edits:repeat_kv_", "Repeat key-value heads, for more devices than heads."),
+}
+
+
+class Commands(Lazy):
+    """The edits."""
+
+    table = COMMANDS
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="surgery")
+def cli() -> None:
+    """Edit LLM checkpoints in one pass and bounded memory: surgery NAME SRC OUT.
+
+    SRC is a directory, a Hub-cache snapshot or a repository id org/name[@revision]; OUT is written in SRC's own layout.
+    Exit statuses are those of `convert`.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(cli, Path(sys.argv[0]).name))

@@ -1,0 +1,19 @@
+"""What every edit shares: it takes an artefact, which remembers what was done to it, or a bare model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from surgery.model import Artefact, Model
+
+S = TypeVar("S", Model, Artefact)
+
+
+def edited(subject: S, change: Callable[[Model], Model], says: str) -> S:
+    """``subject`` after ``change``; an artefact gains the line ``says``, unless nothing changed."""
+    return subject.edited(change, says) if isinstance(subject, Artefact) else change(subject)
+
+
+def model_of(subject: Model | Artefact) -> Model:
+    return subject.model if isinstance(subject, Artefact) else subject
