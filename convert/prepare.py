@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
 from convert.checkpoint.reading import same_values
@@ -18,13 +18,16 @@ from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
+from mappings.slabs import names_all
 from surgery.dtypes import FLOATS, ITEMSIZE
+from surgery.edits.mtp import drop_mtp
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.layout import leaves, parse
 from surgery.legalise import Unexpressible, legalise
 from surgery.model import Artefact, Model
 from surgery.movement import Piece
 from surgery.passes import PASSES
+from surgery.roles import stays_float32
 from surgery.values import Moved, cast
 
 
@@ -33,7 +36,7 @@ def open_artefact(
 ) -> Artefact:
     """The checkpoint in the hub's words. ``ConversionError`` where the files cannot tell which variant it is."""
     refuse_quantised(checkpoint)
-    candidates = identify(checkpoint.config, source, variant)
+    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
     if len(candidates) > 1:
         raise _ambiguous(candidates)
     return _decoded(checkpoint, candidates[0], accept)
@@ -55,7 +58,7 @@ def plan_conversion(
     them, the refusal says why, since no ``variant`` would help.
     """
     refuse_quantised(checkpoint)
-    candidates = identify(checkpoint.config, source, variant)
+    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
     plans: list[Plan] = []
     failures: list[Unexpressible] = []
     for family in candidates:
@@ -78,14 +81,17 @@ def plan_artefact(
     mends: Iterable[str] = (),
     max_shard_size: int = SHARD_SIZE,
     tensor_parallel: int = 1,
+    mtp: Literal["keep", "drop"] = "keep",
     tokenizer: How = "convert",
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
     ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``tensor_parallel``
-    is the number of files that a family of model-parallel files gets; ``tokenizer`` says whether its files are rewritten so
+    is the number of files that a family of model-parallel files gets; ``mtp`` says whether layers that only predict
+    further tokens stay; ``tokenizer`` says whether its files are rewritten so
     that no remote code is needed, or carried as they are.
     """
+    artefact = drop_mtp(artefact) if mtp == "drop" else artefact
     checkpoint, mends = artefact.origin, sorted(mends)
     if unknown := [name for name in mends if name not in {p.name for p in PASSES}]:
         raise UsageError(f"--mend {show(unknown[0])}: there is no such pass; known are {listed(p.name for p in PASSES)}.")
@@ -103,7 +109,13 @@ def plan_artefact(
         (artefact.label, target.label),
         list(encode(target, legal, tensor_parallel)),
         write_config(target, legal.facts),
-        {"dtype": dtype, "mends": mends, "max_shard_size": max_shard_size, "tensor_parallel": tensor_parallel},
+        {
+            "dtype": dtype,
+            "mends": mends,
+            "max_shard_size": max_shard_size,
+            "tensor_parallel": tensor_parallel,
+            "mtp": mtp,
+        },
         tokenizer=_tokenizer(artefact, target, tokenizer),
         stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
@@ -141,9 +153,9 @@ def identify(config: Mapping[str, Any], source: str | None = None, variant: str 
 
 def target_family(to: str, model: Model) -> Family:
     """The variant of ``to`` that can express the most of the model; the first listed where several can."""
-    named = [f for f in families() if f.name == to]
+    named = [f for f in families() if to in (f.name, f.label) and not f.partial]
     if not named:
-        raise UsageError(f"there is no family {show(to)}; `convert families` lists them.")
+        raise UsageError(f"there is no family {show(to)} to write; `convert families` lists them.")
     return min(named, key=lambda f: len(refusals(f, model.facts)))
 
 
@@ -158,6 +170,13 @@ def plan_repack(checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE) -> 
         targets.append(Target(stored.name, stored.shape, stored.dtype, parts))
     config = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
     return _assemble(checkpoint, ("as stored", "as stored"), targets, config, {"max_shard_size": max_shard_size})
+
+
+def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[Family, ...]:
+    """Those candidates whose tables name the tensors that are there; all of them where none does, or there is one."""
+    if len(candidates) == 1:
+        return candidates
+    return tuple(family for family in candidates if names_all(family, checkpoint.tensors)) or candidates
 
 
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
@@ -217,7 +236,9 @@ def _as_dtype(model: Model, dtype: str | None) -> Model:
     code = next((code for code, name in FLOATS.items() if name == dtype), None)
     if code is None:
         raise UsageError(f"--dtype {show(dtype)}: choose one of {listed(FLOATS.values())}.")
-    return model.using({name: cast(expr, code) for name, expr in model.tensors.items()})
+    halved = ITEMSIZE[code] < ITEMSIZE["F32"]
+    changing = {name: e for name, e in model.tensors.items() if not (halved and e.dtype == "F32" and stays_float32(name))}
+    return model.using({name: cast(expr, code) for name, expr in changing.items()})
 
 
 def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:

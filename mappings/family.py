@@ -140,6 +140,11 @@ class Family:
     prefixes: tuple[tuple[str, str], ...] = ()  # beginnings of names that some files have, and what the rows have instead
 
     @property
+    def partial(self) -> bool:
+        """Whether such checkpoints hold more than the table does (a vision tower), so that they are read and not written."""
+        return bool(self.nested) and self.stored == "safetensors"
+
+    @property
     def label(self) -> str:
         """The name with the variant, as messages say it."""
         return f"{self.name}-{self.variant}" if self.variant else self.name

@@ -63,6 +63,12 @@ def assembled(family: Family, headers: Mapping[str, Header]) -> dict[str, Slabs]
     return {name: _slabs(name, parts, split.get(_numberless(name)) if files > 1 else None) for name, parts in found.items()}
 
 
+def names_all(family: Family, headers: Iterable[str]) -> bool:
+    """Whether a checkpoint has, for every row that always applies, a tensor that is named so."""
+    found = {_numberless(_as_in_rows(family, name)) for name in headers}
+    return all(_numberless(without_sets(row.name)) in found for row in family.rows if not row.when)
+
+
 def _as_in_rows(family: Family, name: str) -> str:
     """The name without the number of its file, and with the prefix that the rows have."""
     if family.stored == "consolidated":

@@ -63,23 +63,29 @@ def slot(row: Row, sizes: Sizes) -> Slot:
 
 def slots(rows: Iterable[Row], facts: Facts, sizes: Sizes) -> Iterator[tuple[Slot, str, tuple[str, ...]]]:
     """Every tensor name of a file with its slot and role names; neighbouring rows of one index go layer by layer."""
-    return _filled([slot(row, sizes) for row in rows], facts, sizes, {})
+    return _filled([slot(row, sizes) for row in rows if somewhere(row, facts)], facts, {})
+
+
+def somewhere(row: Row, facts: Facts) -> bool:
+    """Whether every index of the row takes a value: in a model without experts, rows of experts are nowhere."""
+    return all(facts.run(index, which) for index, which in indices(row.name) if facts.knows(index))
 
 
 def _filled(
-    placed: Sequence[Slot], facts: Facts, sizes: Sizes, filled: Mapping[str, int]
+    placed: Iterable[Slot], facts: Facts, filled: Mapping[str, int]
 ) -> Iterator[tuple[Slot, str, tuple[str, ...]]]:
     """The slots by the first index that is still open, each value of it in turn."""
-    for index, group in itertools.groupby(placed, lambda s: s.indices[len(filled)][0] if len(filled) < len(s.indices) else ""):
+    depth = len(filled)
+    for index, group in itertools.groupby(placed, lambda s: s.indices[depth][0] if depth < len(s.indices) else ""):
         kept = tuple(group)
         if not index:
             for one in kept:
                 yield one, one.name.format_map(filled), tuple(part.role.format_map(filled) for part in one.parts)
             continue
-        runs = {one.indices[len(filled)][1]: facts.run(*one.indices[len(filled)]) for one in kept}
+        runs = {one.indices[depth][1]: facts.run(*one.indices[depth]) for one in kept}
         for value in sorted(set().union(*runs.values())):
-            here = [one for one in kept if value in runs[one.indices[len(filled)][1]]]
-            yield from _filled(here, facts, sizes, {**filled, index: value})
+            here = [one for one in kept if value in runs[one.indices[depth][1]]]
+            yield from _filled(here, facts, {**filled, index: value})
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from mappings.family import Row
 from mappings.slabs import Slabs
-from mappings.slots import indices, without_sets
+from mappings.slots import indices, somewhere, without_sets
 from surgery.errors import ConversionError, listed
 from surgery.facts import Facts
 from surgery.layout import Layout, Sizes, parse, width
@@ -27,7 +27,7 @@ def solve(rows: Sequence[Row], facts: Facts, tensors: Mapping[str, Slabs]) -> di
                 if len(unknown) == 1 and (value := _solve_one(axis, unknown[0], length, sizes)) is not None:
                     sizes[unknown[0]] = value
                     progress = True
-    needed = set().union(*(parse(row.layout).atoms() for row in rows))
+    needed = set().union(*(parse(row.layout).atoms() for row in rows if somewhere(row, facts)))
     if unsolved := sorted(needed - sizes.keys()):
         raise ConversionError(
             f"the sizes {listed(unsolved)} are stated by no key of config.json and by no tensor that is present; "

@@ -34,8 +34,26 @@ FACTS: dict[str, Fact] = {
         Fact("kv", "size", "key-value heads"),
         Fact("head", "size", "width of a head"),
         Fact("expert", "size", "routed experts of a layer"),
+        Fact("expert_ffn", "size", "width of a routed expert"),
+        Fact("shared_ffn", "size", "width of the expert that every token passes through"),
+        Fact("latent_q", "size", "width of what queries are made from, where that is narrower than hidden"),
+        Fact("latent_kv", "size", "width of what keys and values are made from"),
+        Fact("qk_still", "size", "part of a query or key without position, beside a latent"),
+        Fact("qk_turned", "size", "part of a query or key that is rotated, beside a latent"),
+        Fact("v_head", "size", "width of a head's values, beside a latent"),
+        Fact("joined", "size", "width of an embedding beside the residual stream"),
         Fact("position", "size", "rows of a table of learned positions"),
         Fact("mtp", "trait", "layers behind the last that predict further tokens in training", 0),
+        Fact("attention", "trait", "how queries, keys and values come from the residual stream", "direct"),
+        Fact("router.used", "trait", "routed experts that a token passes through", None),
+        Fact("router.scores", "trait", "what makes the router's logits scores", None),
+        Fact("router.renormalised", "trait", "scores of the chosen experts are divided by their sum", None),
+        Fact("router.scale", "trait", "factor on the routed experts' part", None),
+        Fact("router.choice", "trait", "how experts are chosen by their scores", None),
+        Fact("router.groups", "trait", "groups that experts are chosen from", None),
+        Fact("router.groups_used", "trait", "groups that a token's experts may be of", None),
+        Fact("router.input", "trait", "scores scale what experts get, not what they give", False),
+        Fact("shared.gated", "trait", "a gate on the expert that every token passes through", False),
         Fact("layers.moe", "trait", "layers whose MLP is a mixture of experts", ()),
         Fact("norm.eps", "trait", "added to the mean square inside each norm", 1e-6),
         Fact("norm.kind", "trait", "how the residual stream is normalised", "rms"),
@@ -60,6 +78,9 @@ FACTS: dict[str, Fact] = {
         Fact("scores.cap", "trait", "soft limit of the attention scores, by tanh", None),
         Fact("logits.cap", "trait", "soft limit of the logits, by tanh", None),
         Fact("window", "trait", "how far back attention looks, in tokens", None),
+        Fact("window.chunk", "trait", "length of the chunks that attention stays in, where it rotates", None),
+        Fact("rope.none", "trait", "layers that rotate nothing, where others do", ()),
+        Fact("scores.tuning", "trait", "(floor, scale) of what queries of later tokens grow by, where nothing rotates", None),
         Fact("window.full", "trait", "layers that look back without limit, where others have a window", ()),
         Fact("context", "passive", "longest sequence, in tokens"),
         Fact("token.bos", "passive", "id that begins a text"),
@@ -105,7 +126,8 @@ class Facts(Mapping[str, Any]):
         count = self[index]
         runs: dict[str, Sequence[int]] = {"": range(count)}
         if index == "layer":
-            every, experts = range(count + self["mtp"]), self["layers.moe"]
+            every = range(count + self["mtp"])
+            experts = [layer for layer in self["layers.moe"] if layer in every]
             dense = [layer for layer in every if layer not in experts]
             runs |= {"all": every, "mtp": every[count:], "moe": experts, "dense": dense}
         return runs[which]

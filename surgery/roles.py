@@ -32,6 +32,7 @@ def _role(name: str, axes: str, meaning: str) -> Role:
 
 
 _LAYER = "layer.{layer}."
+_EXPERT = _LAYER + "expert.{expert}."
 
 #: every role, by its name with the indices open
 ROLES: dict[str, Role] = {
@@ -62,6 +63,33 @@ ROLES: dict[str, Role] = {
         _role(_LAYER + "gate", "ffn | hidden", "MLP gate, inside the activation"),
         _role(_LAYER + "up", "ffn | hidden", "MLP up"),
         _role(_LAYER + "down", "hidden | ffn", "MLP down"),
+        _role(_LAYER + "router", "expert | hidden", "scores of the experts"),
+        _role(_LAYER + "router_shift", "expert", "added to the scores where experts are chosen, and only there"),
+        _role(_EXPERT + "gate", "expert_ffn | hidden", "gate of a routed expert"),
+        _role(_EXPERT + "up", "expert_ffn | hidden", "up of a routed expert"),
+        _role(_EXPERT + "down", "hidden | expert_ffn", "down of a routed expert"),
+        _role(_LAYER + "shared.gate", "shared_ffn | hidden", "gate of the shared expert"),
+        _role(_LAYER + "shared.up", "shared_ffn | hidden", "up of the shared expert"),
+        _role(_LAYER + "shared.down", "hidden | shared_ffn", "down of the shared expert"),
+        _role(_LAYER + "shared.share", "hidden", "how much of the shared expert a token gets"),
+        _role(_LAYER + "latent.q", "latent_q | hidden", "latent that queries are made from"),
+        _role(_LAYER + "latent.q_norm", "latent_q", "norm of it"),
+        _role(_LAYER + "latent.q_still", "heads qk_still | latent_q", "queries from their latent, part without position"),
+        _role(_LAYER + "latent.q_turned", "heads qk_turned | latent_q", "queries from their latent, rotated part"),
+        _role(_LAYER + "latent.direct_still", "heads qk_still | hidden", "queries without a latent, part without position"),
+        _role(_LAYER + "latent.direct_turned", "heads qk_turned | hidden", "queries without a latent, rotated part"),
+        _role(_LAYER + "latent.kv", "latent_kv | hidden", "latent that keys and values are made from"),
+        _role(_LAYER + "latent.kv_norm", "latent_kv", "norm of it"),
+        _role(_LAYER + "latent.k_turned", "qk_turned | hidden", "the rotated part of keys, one for all heads"),
+        _role(_LAYER + "latent.k_still", "heads qk_still | latent_kv", "keys from the latent, part without position"),
+        _role(_LAYER + "latent.v", "heads v_head | latent_kv", "values from the latent"),
+        _role(_LAYER + "latent.o", "hidden | heads v_head", "attention output, beside a latent"),
+        _role(_LAYER + "mtp.embed", "vocab | hidden", "a copy of the embeddings"),
+        _role(_LAYER + "mtp.embed_norm", "hidden", "norm of the next token's embedding"),
+        _role(_LAYER + "mtp.stream_norm", "hidden", "norm of the residual stream"),
+        _role(_LAYER + "mtp.join", "hidden | joined", "what makes one of the two, embedding first"),
+        _role(_LAYER + "mtp.norm", "hidden", "norm before its output projection"),
+        _role(_LAYER + "mtp.head", "vocab | hidden", "a copy of the output projection"),
     )
 }
 
@@ -88,3 +116,16 @@ def fields(template: str) -> tuple[str, ...]:
     ('layer', 'expert')
     """
     return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
+
+
+#: what runs in float32 whatever the rest is stored as, and is published so
+_FLOAT32 = (".router_shift",)
+
+
+def stays_float32(name: str) -> bool:
+    """Whether a role is kept in float32 where the others are cast to half precision.
+
+    >>> stays_float32("layer.3.router_shift")
+    True
+    """
+    return name.endswith(_FLOAT32)

@@ -49,6 +49,10 @@ tensor_parallel_option = click.option(
     "--tensor-parallel", type=click.IntRange(1, 256), default=1, metavar="N",
     help="Files to write, where a family keeps a slab of every tensor in each (meta).",
 )  # fmt: skip
+mtp_option = click.option(
+    "--mtp", type=click.Choice(["keep", "drop"]), default="keep", show_default=True,
+    help="Layers that only predict further tokens (DeepSeek-V3): serving may draft with them, plain decoding never runs them.",
+)  # fmt: skip
 shard_size_option = click.option(
     "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
 )
@@ -60,6 +64,7 @@ planning = stacked(
     click.option("--mend", "mends", multiple=True, metavar="PASS", help="Allow a pass that costs something, e.g. repeat-kv."),
     accept_option,
     tensor_parallel_option,
+    mtp_option,
     shard_size_option,
     click.option(
         "--tokenizer", type=click.Choice(["convert", "carry"]), default="convert", show_default=True,
@@ -68,7 +73,7 @@ planning = stacked(
 )
 
 #: the names under which those options arrive
-PLANNING = ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel", "tokenizer")
+PLANNING = ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer")
 
 #: what decides how the plan is carried out
 writing = stacked(

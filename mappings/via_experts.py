@@ -1,0 +1,124 @@
+"""Named conversions of the keys that are about experts: which layers have them, how wide they are, how they are stored; and Llama 4's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mappings.via import Inexpressible, Unreadable, Values, Via
+
+
+def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    layer, mtp, moe = facts
+    extra = values.get("num_nextn_predict_layers", 0)
+    every = range(values["num_hidden_layers"] + extra)
+    first, step = values.get("first_k_dense_replace", 0), values.get("moe_layer_freq", 1)
+    found = tuple(i for i in every if i >= first and i % step == 0)
+    return {layer: values["num_hidden_layers"], mtp: extra, moe: found}
+
+
+def _late_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    layers, extra, moe = facts.values()
+    for step in range(1, layers + extra + 1):
+        if moe and tuple(i for i in range(moe[0], layers + extra) if i % step == 0) == tuple(moe):
+            return dict(zip(keys, (layers, extra, moe[0], step), strict=True))
+    raise Inexpressible("first_k_dense_replace and moe_layer_freq say every n-th layer from one on, and no other choice")
+
+
+#: facts (layer, mtp, layers.moe) as DeepSeek says them: every so many layers from the first on
+FROM_A_LAYER_ON = Via("every n-th layer from one on", _late_read, _late_write)
+
+
+def _sparse_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    layer, moe = facts
+    step, dense = values.get("decoder_sparse_step", 1), values.get("mlp_only_layers", ())
+    found = (i for i in range(values["num_hidden_layers"]) if i not in dense and (i + 1) % step == 0)
+    return {layer: values["num_hidden_layers"], moe: tuple(found)}
+
+
+def _sparse_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    layers, moe = facts.values()
+    return dict(zip(keys, (layers, 1, [i for i in range(layers) if i not in moe]), strict=True))
+
+
+#: facts (layer, layers.moe) as Qwen says them: every n-th, but for a list
+BUT_FOR_A_LIST = Via("every n-th layer but for a list", _sparse_read, _sparse_write)
+
+
+def _llama4_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    layer, moe, still = facts
+    layers, step = values["num_hidden_layers"], values.get("interleave_moe_layer_step", 1)
+    every = values.get("no_rope_layer_interval", 4)
+    rotated = values.get("no_rope_layers") or [(i + 1) % every for i in range(layers)]  # 0: does not rotate
+    if len(rotated) != layers:
+        raise Unreadable(f"no_rope_layers has {len(rotated)} entries for {layers} layers")
+    experts = values.get("moe_layers", range(step - 1, layers, step))
+    return {layer: layers, moe: tuple(experts), still: tuple(i for i, on in enumerate(rotated) if not on)}
+
+
+def _llama4_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    layers, moe, still = facts.values()
+    return dict(zip(keys, (layers, list(moe), [int(i not in still) for i in range(layers)]), strict=False))
+
+
+#: facts (layer, layers.moe, rope.none) as Llama 4 says them: lists, or every n-th
+LLAMA_4_LAYERS = Via("lists of layers, or every n-th", _llama4_read, _llama4_write)
+
+
+def _tuning_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    on = values.get("attn_temperature_tuning", True)
+    return {facts[0]: (values.get("floor_scale", 8192), values.get("attn_scale", 0.1)) if on else None}
+
+
+def _tuning_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    (tuning,) = facts.values()
+    return {keys[0]: tuning is not None} | (dict(zip(keys[1:], tuning, strict=True)) if tuning else {})
+
+
+#: fact (floor, scale) from a switch and two numbers
+TUNING = Via("a switch and two numbers", _tuning_read, _tuning_write)
+
+
+def _every_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    layers, moe = facts.values()
+    if tuple(moe) != tuple(range(layers)):
+        raise Inexpressible("every layer has experts here", "layers.moe")
+    return {keys[0]: layers}
+
+
+#: facts (layer, layers.moe) where no layer is without experts
+EVERY_LAYER = Via(
+    "every layer",
+    lambda facts, values: {facts[0]: values["num_hidden_layers"], facts[1]: tuple(range(values["num_hidden_layers"]))},
+    _every_write,
+)
+
+
+def _shared_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    routed, shared = facts
+    width = values["moe_intermediate_size"]
+    return {routed: width, shared: width * values.get("n_shared_experts", 1)}
+
+
+def _shared_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    routed, shared = facts.values()
+    if not routed or not shared or shared % routed:
+        raise Inexpressible(f"the shared expert must be so many times as wide as a routed one ({shared}, {routed})")
+    return dict(zip(keys, (routed, shared // routed), strict=True))
+
+
+#: facts (expert_ffn, shared_ffn) from the width of an expert and how many are shared
+SHARED_EXPERTS = Via("so many experts in one", _shared_read, _shared_write)
+
+_BLOCK = [128, 128]
+
+
+def _fp8_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    for key, found in values.items():
+        said = (found.get("quant_method"), found.get("fmt", "e4m3"), list(found.get("weight_block_size") or ()))
+        if said != ("fp8", "e4m3", _BLOCK):
+            raise Unreadable(f"{key} says {said}, but only fp8, e4m3 in blocks of 128 x 128 is understood")
+    return {}
+
+
+#: weights in float8 with a factor for each block; written as the numbers that they are
+FP8_BLOCKS = Via("float8 in blocks of 128 x 128", _fp8_read, lambda keys, facts: {})
