@@ -30,7 +30,7 @@ TORCH = {
 
 @dataclass
 class Rounding:
-    """What storing the computed values cost: the largest error, and all errors and all values summed."""
+    """What storing the computed values cost: the largest error, and sums of squares of errors and of values."""
 
     largest: float = 0.0
     error: float = 0.0
@@ -39,10 +39,11 @@ class Rounding:
     def add(self, exact: torch.Tensor, stored: torch.Tensor) -> None:
         if exact.dtype == stored.dtype or exact.numel() == 0:
             return
-        off = (stored.to(exact.dtype) - exact).abs_()
-        self.largest = max(self.largest, float(off.max()))
-        self.error += float(off.sum())
-        self.size += float(exact.abs().sum())
+        off = stored.to(exact.dtype).sub_(exact)
+        low, high = torch.aminmax(off)
+        self.largest = max(self.largest, -float(low), float(high))
+        self.error += float(torch.linalg.vector_norm(off)) ** 2
+        self.size += float(torch.linalg.vector_norm(exact)) ** 2
 
 
 def stream_values(

@@ -60,7 +60,7 @@ def written_text(plan: Plan, done: Written) -> str:
     computed = sum(o.computed for f in plan.files for o in f.outputs)
     lines = [f"{plan.source} -> {plan.target}: {plan.exactness}", *(f"  {step}" for step in plan.steps)]
     if computed and done.rounding_largest:
-        lines.append(f"  rounding of computed values: {done.rounding_relative:.1e} of their size, {done.rounding_largest:.1e} at most")
+        lines.append(f"  rounding of computed values: {done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most")
     if done.resumed:
         lines.append(f"  resumed: {len(done.resumed)} of {len(plan.files)} shards were already written and verified by hash")
     lines.append(f"  {_count(plan.tensors, 'tensor')}, {size(plan.nbytes)} in {_count(len(plan.files), 'file')}")

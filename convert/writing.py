@@ -7,11 +7,16 @@ own, synced, read back, renamed and journalled; documents follow; a check of the
 from __future__ import annotations
 
 import errno
+import importlib
+import math
 import os
 import secrets
+import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -58,7 +63,7 @@ class Written:
     out: Path
     resumed: tuple[str, ...] = ()
     rounding_largest: float = 0.0  # absolute
-    rounding_relative: float = 0.0  # all errors over all values
+    rounding_relative: float = 0.0  # root mean squares
     verdict: Verdict | None = None
     tokenizer: TokenizerReport | None = None
     hashes: dict[str, str] = field(default_factory=dict)
@@ -132,8 +137,9 @@ class _Run:
                 todo.append(file)
         if not todo:
             return
+        todo.sort(key=lambda file: any(output.computed for output in file.outputs))
         count = max(1, min(workers, len(todo), os.cpu_count() or 1))
-        with ThreadPoolExecutor(count, initializer=_one_thread if self.plan.computes else None) as pool:
+        with ThreadPoolExecutor(count) as pool, loading_torch(self.plan.computes):
             futures: list[Future[tuple[OutputFile, str]]] = [pool.submit(self._shard, file) for file in todo]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if any(future.exception() is not None for future in done):
@@ -144,10 +150,10 @@ class _Run:
             raise error
 
     def rounding(self) -> tuple[float, float]:
-        """The largest error that rounding made, and all errors relative to all values."""
+        """The largest error that rounding made, and the root mean square of all errors relative to that of all values."""
         size = sum(r.size for r in self._roundings)
         largest = max((r.largest for r in self._roundings), default=0.0)
-        return largest, sum(r.error for r in self._roundings) / size if size else 0.0
+        return largest, math.sqrt(sum(r.error for r in self._roundings) / size) if size else 0.0
 
     def _shard(self, file: OutputFile) -> tuple[OutputFile, str]:
         temporary = self.stage.file(f"{file.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
@@ -200,18 +206,32 @@ class _Run:
         source = Source(self.plan.checkpoint.tensors, self.sources.read_into)
         if not output.computed:
             return stream(output.boxes, output.numel, ITEMSIZE[output.dtype], source, scratch)
+        import torch
+
         from convert.evaluate import Rounding, stream_values
 
+        torch.set_num_threads(1)  # per thread: the workers are the parallelism, and one thread adds in one order
         rounding = Rounding()
         self._roundings.append(rounding)
         return stream_values(output.parts, output.shape, output.dtype, source, scratch, rounding)
 
 
-def _one_thread() -> None:
-    """Torch in a worker: the workers are the parallelism, one thread adds in one order, and the setting is per thread."""
-    import torch
+@contextmanager
+def loading_torch(wanted: bool) -> Iterator[None]:
+    """Import torch (a second or more) beside the copying, which comes first; whoever computes then finds it loaded.
 
-    torch.set_num_threads(1)
+    The import holds the interpreter for as long as it may; a short switch interval lets the copying threads in between.
+    """
+    if not wanted:
+        yield
+        return
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    threading.Thread(target=importlib.import_module, args=("convert.evaluate",), daemon=True).start()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def _copies(plan: Plan) -> Mapping[str, bytes]:
