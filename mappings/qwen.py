@@ -9,7 +9,7 @@ family. rope_theta is not read.
 
 from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
 from mappings.llama import COMMON
-from mappings.via import HALVED, NEGATED, only
+from mappings.via import HALVED, only
 
 H = "transformer.h.{layer}."
 R = "layer.{layer}."
@@ -33,12 +33,14 @@ QWEN = Family(
         Setting("norm.eps", "layer_norm_epsilon", default=1e-6),
         Setting("rope.theta", "rotary_emb_base", default=10000.0),
         Setting("rope.share", "rotary_pct", default=1.0),
-        Setting("bias.o bias.mlp", "no_bias", default=False, via=NEGATED),
         Setting("tied", "tie_word_embeddings", default=False),
+        Setting("", "no_bias", default=(), via=only(True, "biases on c_proj and the MLP, which no release has")),
         Setting("", "scale_attn_weights", default=(), via=only(True, "scores that are not scaled")),
         Fixed("head", Of("hidden", over="heads"), "c_attn is cut into blocks of hidden_size"),
         Fixed("kv", Of("heads"), "c_attn holds as many keys as queries"),
         Fixed("bias.qkv", True, "c_attn always has a bias"),
+        Fixed("bias.o", False, "no_bias: c_proj has none"),
+        Fixed("bias.mlp", False, "no_bias: the MLP has none"),
         Fixed("activation", "silu", "the activation of the MLP is in the code"),
         Fixed("rope.scaling", None, "what it does beyond seq_length is no scaling that others know"),
     ),
@@ -51,11 +53,11 @@ QWEN = Family(
             "((kv group (two pair + two half)) + (kv (two pair + two half)) + (kv head)) hidden",
             bias="bias.qkv",
         ),
-        Row(H + "attn.c_proj.weight", R + "o", "hidden (kv group head)", bias="bias.o"),
+        Row(H + "attn.c_proj.weight", R + "o", "hidden (kv group head)"),
         Row(H + "ln_2.weight", R + "mlp_norm", "hidden"),
-        Row(H + "mlp.w1.weight", R + "up", "ffn hidden", bias="bias.mlp"),
-        Row(H + "mlp.w2.weight", R + "gate", "ffn hidden", bias="bias.mlp"),
-        Row(H + "mlp.c_proj.weight", R + "down", "hidden ffn", bias="bias.mlp"),
+        Row(H + "mlp.w1.weight", R + "up", "ffn hidden"),
+        Row(H + "mlp.w2.weight", R + "gate", "ffn hidden"),
+        Row(H + "mlp.c_proj.weight", R + "down", "hidden ffn"),
         Row("transformer.ln_f.weight", "norm", "hidden"),
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),

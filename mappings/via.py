@@ -64,21 +64,6 @@ def _halved_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 HALVED = Via("half of", _halved_read, lambda keys, facts: {keys[0]: 2 * next(iter(facts.values()))})
 
 
-def _negated_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    ((key, value),) = values.items()
-    if not isinstance(value, bool):
-        raise Unreadable(f"{key} = {value!r} is not true or false")
-    return dict.fromkeys(facts, not value)
-
-
-def _negated_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
-    return {key: not value for key, value in _same_write(keys, facts).items()}
-
-
-#: the key says that the facts do not hold
-NEGATED = Via("not", _negated_read, _negated_write)
-
-
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     head, width = values.get("head_dim", 256), values.get("query_pre_attn_scalar", 256)
     return {facts[0]: head, facts[1]: None if width == head else width}
