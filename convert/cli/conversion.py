@@ -167,7 +167,7 @@ def _known(family: str) -> None:
     from mappings import families
 
     names = sorted({f.name for f in families()})
-    if family not in names:
+    if family not in {*names, *(f.label for f in families())}:
         import difflib
 
         near = difflib.get_close_matches(family, names, n=1)

@@ -94,18 +94,30 @@ class Weights:
             out[..., low - start : high - start] = x @ self.rows(name, low, high).T
         return out if bias is None else out + self._values(self._stored(bias), start, stop)
 
+    def linear_in(self, x: Tensor, name: str, at: int) -> Tensor:
+        """``x @ W.T`` for matrix number `at` of a stack of matrices stored [out, in]."""
+        stored, first, height = self._matrix(name, at)
+        out = x.new_empty((*x.shape[:-1], height))
+        for low, high in self._blocks(stored, first, first + height):
+            out[..., low - first : high - first] = x @ self._values(stored, low, high).T
+        return out
+
     def linear_from(self, x: Tensor, name: str, bias: str | None = None, at: int | None = None) -> Tensor:
         """``x @ W (+ bias)`` for a matrix stored [in, out], or for matrix number `at` of a stack of them."""
-        stored = self._stored(name)
-        first = 0
-        if at is not None:
-            count, height, width = stored.shape
-            stack = _contiguous(stored)
-            stored, first = replace(stack, shape=(count * height, width), strides=(width, 1)), at * height
+        stored, first, _ = self._matrix(name, at)
         out = x.new_zeros((*x.shape[:-1], stored.shape[1]))
         for low, high in self._blocks(stored, first, first + x.shape[-1]):
             out += x[..., low - first : high - first] @ self._values(stored, low, high)
         return out if bias is None else out + self.vector(bias)
+
+    def _matrix(self, name: str, at: int | None) -> tuple[Stored, int, int]:
+        """A matrix, or a stack of them as one on top of the other: with the first row and the height of number `at`."""
+        stored = self._stored(name)
+        if at is None:
+            return stored, 0, stored.shape[0]
+        count, height, width = stored.shape
+        flat = replace(_contiguous(stored), shape=(count * height, width), strides=(width, 1))
+        return flat, at * height, height
 
     def _stored(self, name: str) -> Stored:
         self.used.add(name)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
+from convert.verified import verifier
 from convert.writing import write
 from mappings import families
 from mappings.config import read_facts, write_config
@@ -81,6 +82,10 @@ def test_llama4s_text_model_is_the_wrappers_without_the_prefix(tmp_path):
 def test_mixtrals_experts_are_stacked_as_transformers_5_has_them_and_come_back(tmp_path):
     source = tensors(golden("mixtral").checkpoint)
     fused = converted(golden("mixtral").checkpoint, "mixtral-fused", tmp_path / "fused")
+    plan = plan_conversion(open_checkpoint(fused), "mixtral")
+    assert plan.source == "mixtral-fused"
+    done = write(plan, tmp_path / "verified", verify=verifier(plan, "full"))
+    assert done.verdict is not None and done.verdict.passed
     stacked = tensors(fused)
     for layer in range(3):
         experts = [f"model.layers.{layer}.block_sparse_moe.experts.{e}" for e in range(4)]

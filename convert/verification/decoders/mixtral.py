@@ -1,13 +1,14 @@
 """Mixtral: Mistral whose feed-forward block is a choice of experts, softmax over all, renormalised over the chosen.
 
-Written from transformers 5.23.0, models/mixtral/modeling_mixtral.py:105-109, configuration_mixtral.py:44-83 and the
-published names (w1 gate, w3 up, w2 down).
+Written from transformers 5.23.0, models/mixtral/modeling_mixtral.py:64-109, configuration_mixtral.py:44-83 and the
+published names (w1 gate, w3 up, w2 down). The same library may keep the experts of a layer stacked, gate rows above up.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from convert.verification.blocks import activation
 from convert.verification.decoder import Config
 from convert.verification.experts import mixture, normalised, top
 from convert.verification.trunk import Trunk
@@ -24,13 +25,18 @@ class Mixtral(Trunk):
         self.chosen = config.get("num_experts_per_tok", 2)
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
-        at = f"{self.at(layer)}block_sparse_moe."
+        stacked = self.weights.has(f"{self.at(layer)}mlp.gate.weight")
+        at = f"{self.at(layer)}{'mlp' if stacked else 'block_sparse_moe'}."
         shares = normalised(top(self.weights.linear(h, at + "gate.weight").softmax(-1), self.chosen))
 
-        def expert(number: int, x: Tensor) -> Tensor:
+        def single(number: int, x: Tensor) -> Tensor:
             return self.gated(x, *(f"{at}experts.{number}.{name}" for name in ("w1", "w3", "w2")))
 
-        return mixture(h, shares, expert)
+        def of_stack(number: int, x: Tensor) -> Tensor:
+            gate, up = self.weights.linear_in(x, at + "experts.gate_up_proj", number).chunk(2, -1)
+            return self.weights.linear_in(activation(self.act)(gate) * up, at + "experts.down_proj", number)
+
+        return mixture(h, shares, of_stack if stacked else single)
 
 
 def recognise(config: Config) -> bool:
