@@ -6,18 +6,22 @@ Arithmetic is float32 (float64 where a source is F64) and every element is round
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from operator import sub
 
 import torch
 
 from convert.stream import Scratch, Source, gather
-from surgery.dtypes import ITEMSIZE
+from surgery.additions import Folded
+from surgery.dtypes import FLOATS, ITEMSIZE
+from surgery.errors import ConversionError
 from surgery.layout import Leaf, row_major
 from surgery.movement import place, spans
-from surgery.values import Expr, Moved, Region, Value
+from surgery.values import Expr, Moved, Region, Value, clamps
 
 BLOCK = 1 << 20  # elements of the output per block: 4 MB of float32 stay in cache
 
@@ -28,6 +32,21 @@ TORCH = {
 }  # fmt: skip
 
 
+Store = Callable[[torch.Tensor, torch.Tensor], None]
+
+
+class Beyond(ConversionError):
+    """Values that exceed the type they are to be stored as."""
+
+    def __init__(self, count: int, dtype: str, tensor: str):
+        self.count, self.dtype = count, dtype
+        super().__init__(
+            f"{tensor}: {count:,} or more values exceed the largest number that {FLOATS.get(dtype, dtype)} has "
+            f"({torch.finfo(TORCH[dtype]).max:g}) and would become infinite, which ruins every output of the model. Use "
+            "bfloat16, which reaches as far as float32; `surgery cast --clamp` stores the largest number instead."
+        )
+
+
 @dataclass
 class Rounding:
     """What storing the computed values cost: the largest error, and sums of squares of errors and of values."""
@@ -35,12 +54,28 @@ class Rounding:
     largest: float = 0.0
     error: float = 0.0
     size: float = 0.0
+    beyond: int = 0  # finite values that exceed the type
+    vanished: int = 0  # values that the type stores as zero
+    tensor: str = "a tensor"  # for messages
 
-    def add(self, exact: torch.Tensor, stored: torch.Tensor) -> None:
-        if exact.dtype == stored.dtype or exact.numel() == 0:
+    def store(self, exact: torch.Tensor, place_: torch.Tensor, clamp: bool = False) -> None:
+        """Round ``exact`` into ``place_`` and add up what that costs; ``clamp`` stores what exceeds the type as its largest."""
+        place_.copy_(exact)
+        if exact.dtype == place_.dtype or exact.numel() == 0:
             return
-        off = stored.to(exact.dtype).sub_(exact)
+        off = place_.to(exact.dtype).sub_(exact)
         low, high = torch.aminmax(off)
+        if not float(high - low) < math.inf:
+            lost = place_.isinf() & exact.isfinite()
+            self.beyond += int(lost.sum())
+            if clamp:
+                limit = torch.finfo(place_.dtype).max
+                place_.copy_(torch.where(lost, exact.clamp(-limit, limit), exact))
+            off = torch.where(exact.isfinite() & place_.isfinite(), place_.to(exact.dtype).sub_(exact), 0.0)
+            low, high = torch.aminmax(off)
+            exact = torch.where(exact.isfinite(), exact, 0.0)
+        if torch.finfo(place_.dtype).tiny > torch.finfo(exact.dtype).tiny:
+            self.vanished += int(exact.count_nonzero() - place_.count_nonzero())
         self.largest = max(self.largest, -float(low), float(high))
         self.error += float(torch.linalg.vector_norm(off)) ** 2
         self.size += float(torch.linalg.vector_norm(exact)) ** 2
@@ -54,7 +89,11 @@ def stream_values(
     scratch: Scratch,
     rounding: Rounding,
 ) -> Iterator[memoryview]:
-    """The bytes of a computed tensor, block by block of its rows; each buffer is valid until the next is asked for."""
+    """The bytes of a computed tensor, block by block of its rows; each buffer is valid until the next is asked for.
+
+    ``Beyond`` where a value exceeds the output's type, unless the expression asks for its largest number instead.
+    """
+    clamp = any(clamps(expr) for expr, _ in parts)
     row = prod(shape[1:])
     rows = max(1, BLOCK // max(row, 1))
     for first in range(0, shape[0], rows) if shape else (0,):
@@ -62,14 +101,16 @@ def stream_values(
         low, high = first * row, (first + count) * row
         out = torch.zeros(high - low, dtype=TORCH[dtype])
         for expr, leaf in parts:
-            _fill(out, low, high, expr, leaf, source, scratch, rounding)
+            _fill(out, low, high, expr, leaf, source, scratch, partial(rounding.store, clamp=clamp))
+        if rounding.beyond and not clamp:
+            raise Beyond(rounding.beyond, dtype, rounding.tensor)
         yield memoryview(out.view(torch.uint8).numpy()) if out.numel() else memoryview(b"")
 
 
 def _fill(
-    out: torch.Tensor, low: int, high: int, expr: Expr, leaf: Leaf, source: Source, scratch: Scratch, rounding: Rounding
+    out: torch.Tensor, low: int, high: int, expr: Expr, leaf: Leaf, source: Source, scratch: Scratch, store: Store
 ) -> None:
-    """Put what ``expr`` has of the target addresses [low, high) into ``out``."""
+    """Put what ``expr`` has of the target addresses [low, high) into ``out``, by ``store(values, place)``."""
     order = sorted(range(len(leaf.axes)), key=lambda i: -leaf.strides[i])
     to_role = [[leaf.axes[i] for i in order].index(axis) for axis in expr.axes]
     dims = tuple((leaf.sizes[i], leaf.strides[i]) for i in order)
@@ -78,18 +119,31 @@ def _fill(
         values = evaluate(expr, region, source, scratch)
         at = leaf.offset + sum(f * s for f, (_, s) in zip(firsts, dims, strict=True)) - low
         strides = [dims[i][1] for i in to_role]
-        place_ = out.as_strided([n for _, n in region], strides, at)
-        place_.copy_(values)
-        rounding.add(values, place_)
+        store(values, out.as_strided([n for _, n in region], strides, at))
 
 
 def evaluate(expr: Expr, region: Region, source: Source, scratch: Scratch) -> torch.Tensor:
     """The values of ``expr`` in ``region``, in the axes' order, in compute precision."""
+    if any(count == 0 for _, count in region):
+        return torch.empty([count for _, count in region])
     if isinstance(expr, Moved):
         return _read(expr, region, source, scratch)
+    if isinstance(expr, Folded):
+        return expr.finished(region, _folded(expr, source, scratch))
     assert isinstance(expr, Value)
     arrays = [evaluate(e, r, source, scratch) for e, r in zip(expr.inputs, expr.needs(region), strict=True)]
     return expr.compute(region, *arrays)
+
+
+def _folded(expr: Folded, source: Source, scratch: Scratch) -> torch.Tensor:
+    """What a pass over the whole input finds: made once, since every later block needs the same."""
+    if id(expr) not in scratch.folded:
+        state = None
+        for region in expr.blocks():
+            state = expr.folded(state, evaluate(expr.inputs[0], region, source, scratch))
+        scratch.folded[id(expr)] = state
+    found: torch.Tensor = scratch.folded[id(expr)]
+    return found
 
 
 def _read(expr: Moved, region: Region, source: Source, scratch: Scratch) -> torch.Tensor:

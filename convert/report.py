@@ -49,6 +49,8 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
     lines += [f"  computed    {o.name}: {', then '.join(o.operations)}" for o in computed[:5]]
     if len(computed) > 5:
         lines.append(f"  computed    and {len(computed) - 5} more")
+    if plan.rounding:
+        lines.append(f"  rounding    a computed value changes by at most {plan.rounding:.1e} of itself when it is stored, once")
     lines.append("  coverage    every tensor of the source is used or knowingly left; every tensor of the target is written once")
     for entry in lineage or ():
         lines.append(f"{entry['name']}  {entry['dtype']} {entry['shape']}  <- {', '.join(entry['from']) or 'zeros'}  ({entry['how']})")
@@ -61,6 +63,8 @@ def written_text(plan: Plan, done: Written) -> str:
     lines = [f"{plan.source} -> {plan.target}: {plan.exactness}", *(f"  {step}" for step in plan.steps)]
     if computed and done.rounding_largest:
         lines.append(f"  rounding of computed values: {done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most")
+    if done.beyond or done.vanished:
+        lines.append(f"  {done.beyond:,} values exceeded the type and were stored as its largest, {done.vanished:,} became zero")
     if done.resumed:
         lines.append(f"  resumed: {len(done.resumed)} of {len(plan.files)} shards were already written and verified by hash")
     lines.append(f"  {_count(plan.tensors, 'tensor')}, {size(plan.nbytes)} in {_count(len(plan.files), 'file')}")

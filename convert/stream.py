@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from surgery.movement import Box, clip
 
@@ -65,9 +65,13 @@ def stream(boxes: tuple[Box, ...], numel: int, itemsize: int, source: Source, sc
 
 
 class Scratch:
-    """The two buffers that one worker uses again and again: nothing else is allocated per window."""
+    """The two buffers that one worker uses again and again: nothing else is allocated per window.
+
+    ``folded`` keeps what a pass over a whole tensor found, by the identity of the value that asked for it.
+    """
 
     def __init__(self) -> None:
+        self.folded: dict[int, Any] = {}
         self._window = bytearray()
         self._read = bytearray()
 

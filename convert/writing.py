@@ -64,6 +64,8 @@ class Written:
     resumed: tuple[str, ...] = ()
     rounding_largest: float = 0.0  # absolute
     rounding_relative: float = 0.0  # root mean squares
+    beyond: int = 0  # values that exceeded the type and were stored as its largest
+    vanished: int = 0  # values that the type stores as zero
     verdict: Verdict | None = None
     tokenizer: TokenizerReport | None = None
     hashes: dict[str, str] = field(default_factory=dict)
@@ -73,7 +75,12 @@ class Written:
         return {
             "out": str(self.out),
             "resumed": list(self.resumed),
-            "rounding": {"largest": self.rounding_largest, "relative": self.rounding_relative},
+            "rounding": {
+                "largest": self.rounding_largest,
+                "relative": self.rounding_relative,
+                "overflow": self.beyond,
+                "underflow": self.vanished,
+            },
             "tokenizer": self.tokenizer.record() if self.tokenizer is not None else None,
             "verification": self.verdict.record() if self.verdict is not None else "not verified",
             "xxh3_128": self.hashes,
@@ -149,11 +156,12 @@ class _Run:
         for error in sorted(errors, key=lambda e: isinstance(e, Stopped)):
             raise error
 
-    def rounding(self) -> tuple[float, float]:
-        """The largest error that rounding made, and the root mean square of all errors relative to that of all values."""
+    def rounding(self) -> tuple[float, float, int, int]:
+        """What rounding cost, in the order of ``Written``: the largest error, all errors relative to all values, counts."""
         size = sum(r.size for r in self._roundings)
         largest = max((r.largest for r in self._roundings), default=0.0)
-        return largest, math.sqrt(sum(r.error for r in self._roundings) / size) if size else 0.0
+        relative = math.sqrt(sum(r.error for r in self._roundings) / size) if size else 0.0
+        return largest, relative, sum(r.beyond for r in self._roundings), sum(r.vanished for r in self._roundings)
 
     def _shard(self, file: OutputFile) -> tuple[OutputFile, str]:
         temporary = self.stage.file(f"{file.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
@@ -211,7 +219,7 @@ class _Run:
         from convert.evaluate import Rounding, stream_values
 
         torch.set_num_threads(1)  # per thread: the workers are the parallelism, and one thread adds in one order
-        rounding = Rounding()
+        rounding = Rounding(tensor=output.name)
         self._roundings.append(rounding)
         return stream_values(output.parts, output.shape, output.dtype, source, scratch, rounding)
 

@@ -274,7 +274,12 @@ def narrowed(expr: Expr, region: Region) -> Expr:
 
 @dataclass(frozen=True, slots=True)
 class Cast(Value):
-    """The same values as another element type; the writer rounds, so there is nothing to compute."""
+    """The same values as another element type; the writer rounds, so there is nothing to compute.
+
+    What exceeds the type is refused by the writer, or with ``clamp`` stored as the largest number it has.
+    """
+
+    clamp: bool = False
 
     def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
         return arrays[0]
@@ -288,13 +293,18 @@ class Cast(Value):
         return f"{self.inputs[0].dtype} to {self.dtype}"
 
 
-def cast(expr: Expr, dtype: str) -> Expr:
-    """``expr`` stored as ``dtype``."""
+def cast(expr: Expr, dtype: str, clamp: bool = False) -> Expr:
+    """``expr`` stored as ``dtype``; ``clamp`` as in ``Cast``."""
     if expr.dtype == dtype:
         return expr
     if isinstance(expr, Cast) and expr.inputs[0].dtype == dtype and (dtype, expr.dtype) in WIDENING:
         return expr.inputs[0]
-    return Cast(expr.axes, expr.shape, dtype, (expr,))
+    return Cast(expr.axes, expr.shape, dtype, (expr,), clamp)
+
+
+def clamps(expr: Expr) -> bool:
+    """Whether values that exceed the type of ``expr`` are to be stored as its largest."""
+    return isinstance(expr, Value) and (getattr(expr, "clamp", False) or any(map(clamps, expr.inputs)))
 
 
 def exactness(expr: Expr) -> Exactness:

@@ -1,0 +1,175 @@
+"""Values that add to a tensor: a product of low rank, another tensor, rows that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from surgery.movement import Piece
+from surgery.values import Exactness, Expr, Moved, NoInverse, Region, Value
+
+if TYPE_CHECKING:
+    import torch
+
+#: the axis over which the two factors of a low-rank product are multiplied
+RANK = "rank"
+_BLOCK = 1 << 22  # elements of one block of a tensor that is folded
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank(Value):
+    """The first input plus ``factor`` times the product of the other two, in float32, rounded once.
+
+    ``left`` is over some of the axes and then ``rank``, ``right`` over ``rank`` and then the others: LoRA's B and A.
+    """
+
+    factor: float = 1.0
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        span = dict(zip(self.axes, region, strict=True))
+        _, left, right = self.inputs
+        return (
+            region,
+            (*(span[axis] for axis in left.axes[:-1]), (0, left.shape[-1])),
+            ((0, right.shape[0]), *(span[axis] for axis in right.axes[1:])),
+        )
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        base, left, right = arrays
+        _, b, a = self.inputs
+        axes = (*b.axes[:-1], *a.axes[1:])
+        shape = (*left.shape[:-1], *right.shape[1:])
+        order = [self.axes.index(axis) for axis in axes]
+        rows = base.permute(order).reshape(prod(left.shape[:-1]), -1)
+        factors = (left.reshape(rows.shape[0], -1).to(base.dtype), right.reshape(-1, rows.shape[1]).to(base.dtype))
+        summed = torch.addmm(rows, *factors, alpha=self.factor)
+        return summed.reshape(shape).permute([axes.index(axis) for axis in self.axes])
+
+    def undo(self, expr: Expr) -> Expr:
+        return replace(self, inputs=(expr, *self.inputs[1:]), factor=-self.factor)
+
+    def describe(self) -> str:
+        return f"plus {self.factor:.9g} times a product of rank {self.inputs[1].shape[-1]}"
+
+
+def low_rank(expr: Expr, left: Expr, right: Expr, factor: float) -> LowRank:
+    return LowRank(expr.axes, expr.shape, expr.dtype, (expr, left, right), factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Added(Value):
+    """The first input plus ``factor`` times the second, in float32, rounded once."""
+
+    factor: float = 1.0
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        return arrays[0] + self.factor * arrays[1]
+
+    def undo(self, expr: Expr) -> Expr:
+        return replace(self, inputs=(expr, self.inputs[1]), factor=-self.factor)
+
+    def describe(self) -> str:
+        by = {1.0: "plus", -1.0: "minus"}.get(self.factor, f"plus {self.factor:.9g} times")
+        return f"{by} another tensor"
+
+
+def added(expr: Expr, other: Expr, factor: float = 1.0, dtype: str = "") -> Added:
+    """``expr + factor * other``, stored as ``dtype`` (default: the type of ``expr``)."""
+    assert (expr.axes, expr.shape) == (other.axes, other.shape), (expr, other)
+    return Added(expr.axes, expr.shape, dtype or expr.dtype, (expr, other), factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded(Value):
+    """A value of which every region needs all of its input: that is handed over in ``blocks``, so memory is bounded."""
+
+    def blocks(self) -> Iterator[Region]:
+        """Regions that cover the input, in a fixed order."""
+        raise NotImplementedError(type(self).__name__)
+
+    def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
+        """What is known after another block."""
+        raise NotImplementedError(type(self).__name__)
+
+    def finished(self, region: Region, state: torch.Tensor) -> torch.Tensor:
+        """The values of a region from what is known after the last block."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanRows(Folded):
+    """Rows that are each the mean of all rows of the input, summed in float64."""
+
+    def blocks(self) -> Iterator[Region]:
+        (expr,) = self.inputs
+        step = max(1, _BLOCK // max(1, prod(expr.shape[1:])))
+        for first in range(0, expr.shape[0], step):
+            yield ((first, min(step, expr.shape[0] - first)), *expr.whole[1:])
+
+    def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
+        total = array.double().sum(0)
+        return total if state is None else state + total
+
+    def finished(self, region: Region, state: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        mean = (state / self.inputs[0].shape[0]).to(torch.float64 if self.dtype == "F64" else torch.float32)
+        for at, (first, count) in enumerate(region[1:]):
+            mean = mean.narrow(at, first, count)
+        return mean.expand(region[0][1], *mean.shape)
+
+    def describe(self) -> str:
+        return "rows of the mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked(Value):
+    """The inputs one after another along the first axis."""
+
+    exactness: ClassVar[Exactness] = Exactness.BYTE
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        (first, count), *rest = region
+        wanted, begin = [], 0
+        for expr in self.inputs:
+            low, high = max(first, begin), min(first + count, begin + expr.shape[0])
+            wanted.append(((low - begin, high - low) if low < high else (0, 0), *rest))
+            begin += expr.shape[0]
+        return tuple(wanted)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.cat(arrays)
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("which rows were added is not stored")
+
+    def describe(self) -> str:
+        return "rows added"
+
+
+def with_zero_rows(expr: Expr, rows: int) -> Expr:
+    """``expr`` with zeros behind its last row until it has ``rows``; of what is only moved, still only moved."""
+    old, shape = expr.shape[0], (rows, *expr.shape[1:])
+    if rows == old:
+        return expr
+    lacking = (rows - old, *expr.shape[1:])
+    still = (0,) * len(shape)
+    if isinstance(expr, Moved):
+        return Moved(expr.axes, shape, expr.dtype, (*expr.pieces, Piece(None, 0, (old, *still[1:]), lacking, still)))
+    zeros = Moved(expr.axes, lacking, expr.dtype, (Piece(None, 0, still, lacking, still),))
+    return Stacked(expr.axes, shape, expr.dtype, (expr, zeros))
+
+
+def with_mean_rows(expr: Expr, rows: int) -> Expr:
+    """``expr`` with the mean of its rows behind the last, until it has ``rows``."""
+    old, shape = expr.shape[0], (rows, *expr.shape[1:])
+    if rows == old:
+        return expr
+    means = MeanRows(expr.axes, (rows - old, *expr.shape[1:]), expr.dtype, (expr,))
+    return Stacked(expr.axes, shape, expr.dtype, (expr, means))
