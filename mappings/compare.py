@@ -16,11 +16,12 @@ from mappings.family import Family, Fixed, Of, Row, Setting
 from mappings.rows import encode, rows_of
 from mappings.slots import slots
 from surgery.facts import FACTS, Facts
-from surgery.layout import parse
+from surgery.layout import parse, row_major
 from surgery.legalise import Refusal, Unexpressible, legalise
 from surgery.model import Model
+from surgery.movement import Piece
 from surgery.passes import Pass
-from surgery.values import Exactness, Expr, exactness, zeros
+from surgery.values import Exactness, Expr, Moved, exactness
 
 _SOME = 4  # the length of an axis that no typical size names
 
@@ -125,7 +126,9 @@ def imagined(family: Family, facts: Facts) -> Model:
     sizes = {**{axis: _SOME for row in rows for axis in parse(row.layout).atoms()}, **facts.sizes()}
     for slot, _, roles in slots(rows, facts, sizes):
         for name, part in zip(roles, slot.parts, strict=True):
-            tensors[name] = zeros(part.axes, part.leaf.sizes, "BF16")
+            shape = part.leaf.sizes
+            stored = Piece(name, 0, (0,) * len(shape), shape, row_major(shape))
+            tensors[name] = Moved(part.axes, shape, "BF16", (stored,))
     return Model(facts, tensors)
 
 

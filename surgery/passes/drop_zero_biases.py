@@ -13,7 +13,7 @@ def drop_zero_biases(model: Model, which: frozenset[str]) -> Model:
     for fact, names in BIASED.items():
         roles = [f"layer.{layer}.{name}.bias" for layer in range(model.sizes["layer"]) for name in names]
         held = {name: model.tensors[name] for name in roles if name in model.tensors}
-        if fact in which and model.facts[fact] and all(map(is_zero, held.values())):
+        if fact in which and model.facts[fact] and held and all(map(is_zero, held.values())):
             off = {fact.replace(".", "__"): False}
             model = model.using(dict.fromkeys(held)).having("biases of zero dropped", **off)
     return model
