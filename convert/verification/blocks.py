@@ -98,7 +98,7 @@ def attend(
         if chunk is not None:
             visible &= at // chunk == here // chunk
         if prefix is not None:
-            visible = visible | (at < prefix[:, None, None, None, None])
+            visible = visible | (at < prefix.to(q.device)[:, None, None, None, None])
         scores = scores.masked_fill(~visible, float("-inf"))
         mixed.append(torch.einsum("bkgqs,bksd->bkgqd", scores.softmax(-1), v))
     return torch.cat(mixed, -2).flatten(1, 2)

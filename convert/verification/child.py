@@ -29,6 +29,8 @@ def run_child(
     output_variant: str | None = None,
     prompts: list[list[int]] | None = None,
     seed: int = 0,
+    device: str = "cpu",
+    with_transformers: bool = False,
     memory: int | None = None,
     threads: int | None = None,
 ) -> Verdict:
@@ -39,7 +41,8 @@ def run_child(
     """
     options = {
         "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
-        "output_variant": output_variant, "prompts": prompts, "seed": seed,
+        "output_variant": output_variant, "prompts": prompts, "seed": seed, "device": device,
+        "with_transformers": with_transformers,
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     root = str(Path(__file__).resolve().parents[2])
@@ -65,12 +68,12 @@ def run_child(
 def main() -> None:
     """The child: a task as JSON on stdin, a verdict (or a refusal) as JSON on stdout."""
     task: dict[str, Any] = json.load(sys.stdin)
-    _forbid_network()
+    forbid_network()
     import torch
 
     if task["threads"]:
         torch.set_num_threads(task["threads"])
-    _limit_memory(task["memory"])
+    limit_memory(task["memory"])
     from convert.checkpoint import open_checkpoint
     from convert.verification.run import verify
 
@@ -83,7 +86,7 @@ def main() -> None:
     json.dump(verdict.to_json(), sys.stdout)
 
 
-def _forbid_network() -> None:
+def forbid_network() -> None:
     """Any attempt to reach a host raises; nothing here has a reason to."""
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
@@ -93,7 +96,8 @@ def _forbid_network() -> None:
     sys.addaudithook(refuse)
 
 
-def _limit_memory(memory: int | None) -> None:
+def limit_memory(memory: int | None) -> None:
+    """Let this process map no more than `memory` bytes beyond what it has."""
     if memory is None:
         return
     import resource

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -126,11 +127,32 @@ def logits(
     length = hidden[0].shape[1]
     seen, moved = _Seen(one.shape[0]), 0.0
     for start, stop in blocks:
-        a, b = (side.head(x, start, stop).double() for side, x in ((source, one), (output, other)))
+        a, b = (side.head(x, start, stop).double().cpu() for side, x in ((source, one), (output, other)))
         seen.add(a, b, start)
         moved += float((a[-length:] - a[:length]).square().sum())
     amplification = (moved / (length * seen.tokens)) ** 0.5 / (seen.spread() or 1.0) / _PROBE
     return seen.verdict(tolerance.logits(amplification)), amplification
+
+
+#: logits [position, start..stop] of all positions in order, from wherever they come
+Rows = Callable[[int, int], Tensor]
+
+
+def rows_of(decoder: Decoder, hidden: Tensor) -> Rows:
+    """The logits that a decoder makes of its residual stream [batch, position, hidden]."""
+    finished = decoder.finish(hidden).flatten(0, 1)
+    return lambda start, stop: decoder.head(finished, start, stop)
+
+
+def rows(one: Rows, other: Rows, blocks: list[tuple[int, int]], allowed: float) -> Logits:
+    """Compare two sources of logits, `allowed` relative to the spread of the first."""
+    seen: _Seen | None = None
+    for start, stop in blocks:
+        a, b = one(start, stop).double().cpu(), other(start, stop).double().cpu()
+        seen = seen or _Seen(a.shape[0])
+        seen.add(a, b, start)
+    assert seen is not None
+    return seen.verdict(allowed)
 
 
 def grid(stop: int, width: int) -> list[tuple[int, int]]:

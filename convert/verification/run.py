@@ -9,18 +9,33 @@ import torch
 from torch import Tensor
 
 from convert.checkpoint.stored import Checkpoint
-from convert.verification import compare
+from convert.verification import compare, meaning, stock, symbolic
 from convert.verification.compare import Frame
 from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
-from convert.verification.verdict import Compute, Exactness, Logits, Mode, Stage, Tolerance, Verdict, tolerance
+from convert.verification.meaning import Meaning
+from convert.verification.prompts import Prompts, choose, encoded, lengths
+from convert.verification.verdict import (
+    Compute,
+    Exactness,
+    Finding,
+    Logits,
+    Mode,
+    Stage,
+    Stock,
+    Tolerance,
+    Verdict,
+    tolerance,
+)
 from convert.verification.weights import open_weights
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
-_LENGTH, _SMALL_LENGTH = 40, 96
 _HEAD_ROWS, _HEAD_BLOCK = 4096, 256
+_HEADS = ("lm_head.weight", "output_layer.weight", "output.weight")
+#: recomputed by every loader
+_BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rope.freqs", "attn.bias", "attn.masked_bias")
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,28 @@ class _Pair:
         return self.source.steps if self.source.steps == self.output.steps else ("layer",)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What one run over both models found; `hidden` is the source's stream behind the last layer, if it ran freely."""
+
+    frame: Frame
+    stages: list[Stage]
+    logits: Logits
+    amplification: float
+    proved: str
+    hidden: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """The folders to run by transformers' own classes as well, and the limits of each run."""
+
+    source: Checkpoint
+    output: Checkpoint
+    seconds: float = 3600.0
+    memory: int | None = None  # bytes beyond what torch and transformers map
+
+
 def verify(
     source: Checkpoint,
     output: Checkpoint,
@@ -53,6 +90,8 @@ def verify(
     output_variant: str | None = None,
     prompts: Sequence[Sequence[int]] | None = None,
     seed: int = 0,
+    device: str = "cpu",
+    with_transformers: bool = False,
 ) -> Verdict:
     """Whether `output` computes what `source` computes, as far as `exactness` promises it.
 
@@ -60,14 +99,28 @@ def verify(
     causal model a prefix is a prompt of its own, so every shorter prompt, down to one token, is compared along with it.
     A full run reads every tensor once, layer by layer on both sides; a quick one reads three layers.
     """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConversionError(f"--device {show(device)}: torch finds no CUDA device here. Leave the option out.")
     dtype = getattr(torch, compute)
-    weights = open_weights(output, compute=dtype)
+    weights = open_weights(output, compute=dtype, device=device)
     # block-scaled FP8 stored as bf16 is the vendors' own dequantisation: compare with what that computes
     narrow = torch.bfloat16 if "BF16" in weights.dtypes and "F8_E4M3" not in weights.dtypes else None
-    one = decoder_for(source.config, open_weights(source, compute=dtype, rounded=narrow), variant)
+    one = decoder_for(source.config, open_weights(source, compute=dtype, rounded=narrow, device=device), variant)
     other = decoder_for(output.config, weights, output_variant)
-    size = sum(tensor.nbytes for tensor in source.tensors.values())
-    return judge(one, other, mode=mode, exactness=exactness, compute=compute, prompts=prompts, seed=seed, size=size)
+    tokenizer = output.documents.get("tokenizer.json")
+    return judge(
+        one,
+        other,
+        mode=mode,
+        exactness=exactness,
+        compute=compute,
+        prompts=prompts,
+        seed=seed,
+        size=sum(tensor.nbytes for tensor in source.tensors.values()),
+        meanings=(meaning.read(source.config, variant), meaning.read(output.config, output_variant)),
+        texts=encoded(tokenizer.path) if tokenizer is not None and not prompts else (),
+        stocked=Stocked(source, output) if with_transformers else None,
+    )
 
 
 def judge(
@@ -80,8 +133,14 @@ def judge(
     prompts: Sequence[Sequence[int]] | None = None,
     seed: int = 0,
     size: int = 0,
+    meanings: tuple[Meaning | None, Meaning | None] | None = None,
+    texts: Sequence[Sequence[int]] = (),
+    stocked: Stocked | None = None,
 ) -> Verdict:
-    """`verify` on decoders that are at hand; `size` is the source's weight bytes."""
+    """`verify` on decoders that are at hand; `size` is the source's weight bytes.
+
+    Without `meanings` only values are compared.
+    """
     if source.layers != output.layers or source.hidden != output.hidden:
         raise ConversionError(
             f"The source has {source.layers} layers of width {source.hidden}, the output {output.layers} of "
@@ -90,30 +149,38 @@ def judge(
     allowed = tolerance(exactness, compute, source.layers, len(source.steps), output.weights.dtypes)
     pair = _Pair(source, output, allowed, torch.Generator().manual_seed(seed))
     small = size <= _SMALL
-    lengths = (_SMALL_LENGTH if small else _LENGTH, source.context, output.context)
-    ids = _ids(pair, prompts, min(length for length in lengths if length))
-    run = _full if mode == "full" or small else _quick
+    run = _full if mode == "full" or small or stocked is not None else _quick
+    asked = _prompts(pair, prompts, texts, meanings or (None, None), small)
     with torch.inference_mode():
-        frame, stages, logits, amplification, proved = run(pair, ids)
-    failed = next((stage.label for stage in stages if not stage.passed), None if logits.passed else "head")
+        runs = [run(pair, each.ids) for each in asked]
+        found = _merged(runs)
+        stocks: tuple[Stock, ...] = ()
+        if stocked is not None:
+            assert runs[0].hidden is not None
+            reference = compare.rows_of(source, runs[0].hidden)
+            stocks = stock.compared(stocked, reference, asked[0].ids, pair.vocabulary, allowed, found.amplification)
+        findings = (*(symbolic.differences(*meanings, found.frame) if meanings else ()), *_unread(output, run is _full))
+    failed = next((stage.label for stage in found.stages if not stage.passed), None if found.logits.passed else "head")
+    failed = failed or next((f"config: {finding.fact}" for finding in findings if finding.status == "fails"), None)
+    failed = failed or next((f"transformers ({one.side})" for one in stocks if not one.passed), None)
     return Verdict(
         passed=failed is None,
         mode="full" if run is _full else "quick",
-        proved=proved + (" (small enough for quick to be full)" if mode == "quick" and run is _full else ""),
-        frame=str(frame),
-        logits=logits,
-        stages=tuple(stages),
+        proved=found.proved + (" (small enough for quick to be full)" if mode == "quick" and small else ""),
+        frame=str(found.frame),
+        logits=found.logits,
+        stages=tuple(found.stages),
         first_divergence=failed,
         tolerance=allowed,
-        amplification=amplification,
+        amplification=found.amplification,
         unread=tuple(sorted(output.weights.names - output.weights.used)) if run is _full else (),
         compute=compute,
         source_family=source.family,
         output_family=output.family,
+        prompts="; ".join(each.words for each in asked),
+        findings=findings,
+        stock=stocks,
     )
-
-
-_Found = tuple[Frame, list[Stage], Logits, float, str]
 
 
 def _full(pair: _Pair, ids: Tensor) -> _Found:
@@ -136,7 +203,7 @@ def _full(pair: _Pair, ids: Tensor) -> _Found:
         f"all {pair.source.layers} layers, {found.positions} positions, "
         f"the whole vocabulary of {pair.vocabulary}{_remaining(pair)}"
     )
-    return frame, stages, found, amplification, proved
+    return _Found(frame, stages, found, amplification, proved, x[:-1])
 
 
 def _quick(pair: _Pair, ids: Tensor) -> _Found:
@@ -161,7 +228,31 @@ def _quick(pair: _Pair, ids: Tensor) -> _Found:
         f"{sum(stop - start for start, stop in some)} embeddings and {found.tokens} head rows of {pair.vocabulary}"
         f"{_remaining(pair)}"
     )
-    return frame, stages, found, amplification, proved
+    return _Found(frame, stages, found, amplification, proved)
+
+
+def _merged(runs: Sequence[_Found]) -> _Found:
+    """Several runs as one: of every stage, and of the logits, whichever came nearest to its bound or beyond it."""
+    each = zip(*(found.stages for found in runs), strict=True)
+    stages = [max(same, key=lambda stage: _share(stage.error, stage.allowed)) for same in each]
+    worst = max(runs, key=lambda r: (not r.logits.passed, _share(r.logits.error, r.logits.allowed)))
+    return replace(runs[0], stages=stages, logits=worst.logits, amplification=max(r.amplification for r in runs))
+
+
+def _share(error: float, allowed: float) -> float:
+    return error / allowed if error == error else float("inf")
+
+
+def _prompts(
+    pair: _Pair,
+    given: Sequence[Sequence[int]] | None,
+    texts: Sequence[Sequence[int]],
+    meanings: tuple[Meaning | None, Meaning | None],
+    small: bool,
+) -> list[Prompts]:
+    contexts = (pair.source.context, pair.output.context)
+    wanted = lengths(meanings, contexts, small) if not given else (0,)
+    return [choose(given, texts, pair.vocabulary, _SEQUENCES, length, pair.random) for length in wanted]
 
 
 def _start(pair: _Pair, ids: Tensor) -> tuple[Frame, Tensor, Tensor]:
@@ -175,21 +266,8 @@ def _start(pair: _Pair, ids: Tensor) -> tuple[Frame, Tensor, Tensor]:
 def _hidden_like(x: Tensor, random: torch.Generator) -> Tensor:
     """Normal hidden states, half of them as small as embeddings (eps shows), half as large as late layers have."""
     noise = torch.randn(x.shape, generator=random, dtype=torch.float32).to(x)
-    size = x.square().mean().sqrt() * torch.logspace(0, 1, len(x), dtype=x.dtype)
+    size = x.square().mean().sqrt() * torch.logspace(0, 1, len(x), dtype=x.dtype).to(x)
     return noise * size[:, None, None]
-
-
-def _ids(pair: _Pair, prompts: Sequence[Sequence[int]] | None, length: int) -> Tensor:
-    """The prompts as one rectangle, below the smaller vocabulary."""
-    given = [list(prompt) for prompt in prompts or ()]
-    beyond = [token for prompt in given for token in prompt if not 0 <= token < pair.vocabulary]
-    if beyond:
-        raise ConversionError(f"The prompt token {beyond[0]} lies outside the common {pair.vocabulary} tokens.")
-    shape = (len(given) or _SEQUENCES, max((len(prompt) for prompt in given), default=length))
-    ids = torch.randint(pair.vocabulary, shape, generator=pair.random)
-    for row, prompt in enumerate(given):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    return ids
 
 
 def _some_rows(vocabulary: int, random: torch.Generator) -> list[tuple[int, int]]:
@@ -199,6 +277,26 @@ def _some_rows(vocabulary: int, random: torch.Generator) -> list[tuple[int, int]
     count = vocabulary // _HEAD_BLOCK
     chosen = torch.randperm(count, generator=random)[: _HEAD_ROWS // _HEAD_BLOCK].sort().values
     return [(int(block) * _HEAD_BLOCK, (int(block) + 1) * _HEAD_BLOCK) for block in chosen]
+
+
+def _unread(output: Decoder, full: bool) -> tuple[Finding, ...]:
+    """Tensors of the output that are no part of its function; a tied head that is there must be the embedding."""
+    weights = output.weights
+    head = next((name for name in sorted(weights.names) if name in _HEADS), "")
+    tied = getattr(output, "output", head)
+    if head and tied != head and weights.has(tied):
+        same = weights.shape(head) == weights.shape(tied) and all(
+            torch.equal(weights.rows(head, low, high), weights.rows(tied, low, high))
+            for low, high in compare.grid(weights.shape(head)[0], output.hidden)
+        )
+        if not same:
+            why = "the config ties the head to the embedding, but other values are stored: loaders disagree"
+            return (Finding("stored head", "", show(head), "fails", why),)
+    unread = [name for name in sorted(weights.names - weights.used) if not name.endswith(_BUFFERS)] if full else []
+    if not unread:
+        return ()
+    why = "no part of the function that the config describes; loaders ignore them or complain"
+    return (Finding("unread tensors", "", listed(map(show, unread)), "warns", why),)
 
 
 def _remaining(pair: _Pair) -> str:

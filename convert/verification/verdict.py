@@ -79,6 +79,24 @@ class Stage:
         return self.error <= self.allowed  # false for NaN
 
 
+Status = Literal["fails", "warns", "explained"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference between what the two sides' configs (or unread tensors) say, and what it means."""
+
+    fact: str
+    source: str
+    output: str
+    status: Status
+    because: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.fact}: {self.source or 'nothing'} -> {self.output or 'nothing'} ({self.status}: {self.because})"
+
+
 @dataclass(frozen=True)
 class Logits:
     """How two sets of logits differ, over all compared positions and tokens; differences are absolute."""
@@ -102,6 +120,33 @@ class Logits:
 
 
 @dataclass(frozen=True)
+class Stock:
+    """One run of a library's own class in a process of its own; `logits` is None where it did not come to that."""
+
+    side: Literal["source", "output"]
+    runner: str  # "LlamaForCausalLM of transformers 5.23.0"
+    against: str  # what its logits were compared with
+    logits: Logits | None
+    because: str = ""  # why it did not run, or what it complained of
+    fault: bool = False  # whether `because` is the output's fault
+
+    @property
+    def passed(self) -> bool:
+        return not self.fault and (self.logits is None or self.logits.passed)
+
+    @property
+    def line(self) -> str:
+        """The run in one line for a person."""
+        if self.logits is None:
+            return f"{self.side}: {self.runner}: not compared, {self.because}"
+        word = "equal" if self.passed else "DIFFERENT"
+        found = f"largest difference {self.logits.largest:.2g}, relative {self.logits.error:.1e}"
+        more = f"; {self.because}" if self.because else ""
+        allowed = f"(allowed {self.logits.allowed:.1e})"
+        return f"{self.side}: {self.runner} against {self.against}: {word}, {found} {allowed}{more}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether the output computes what the source computes, and by how much not."""
 
@@ -118,15 +163,19 @@ class Verdict:
     compute: Compute
     source_family: str
     output_family: str
+    prompts: str = ""  # what both sides read, in words
+    findings: tuple[Finding, ...] = ()
+    stock: tuple[Stock, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """One line for a person."""
+        """One line for a person. A quick run says that it compared some layers, and does not speak of logits."""
         word = "verified" if self.passed else "NOT the same function"
         where = f", first different at {self.first_divergence}" if self.first_divergence else ""
+        what, end = ("logits", f", top-1 equal in {self.logits.top1:.1%}") if self.mode == "full" else ("head rows", "")
         return (
-            f"{word}: {self.proved}; logits differ by {self.logits.largest:.2g} at most, relative error "
-            f"{self.logits.error:.1e} (allowed {self.logits.allowed:.1e}), top-1 equal in {self.logits.top1:.1%}{where}"
+            f"{word}: {self.proved}; {what} differ by {self.logits.largest:.2g} at most, relative error "
+            f"{self.logits.error:.1e} (allowed {self.logits.allowed:.1e}){end}{where}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -142,6 +191,11 @@ class Verdict:
                     "stages": tuple(Stage(**stage) for stage in found["stages"]),
                     "tolerance": Tolerance(**found["tolerance"]),
                     "unread": tuple(found["unread"]),
+                    "findings": tuple(Finding(**finding) for finding in found["findings"]),
+                    "stock": tuple(
+                        Stock(**{**each, "logits": each["logits"] and Logits(**each["logits"])})
+                        for each in found["stock"]
+                    ),
                 }
             )
         except (TypeError, KeyError) as error:

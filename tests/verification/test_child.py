@@ -72,7 +72,7 @@ def test_a_memory_limit_holds():
 
 def test_the_child_reaches_no_host():
     program = (
-        "from convert.verification.child import _forbid_network; import socket; _forbid_network(); "
+        "from convert.verification.child import forbid_network; import socket; forbid_network(); "
         "socket.create_connection(('127.0.0.1', 9))"
     )
     done = subprocess.run(

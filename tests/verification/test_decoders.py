@@ -72,12 +72,13 @@ def test_the_second_entry_shares_nothing_with_the_first():
     for path in VERIFIER.rglob("*.py"):
         ours = {name for name in imports(path) if name.split(".")[0] in ("convert", "mappings", "surgery")}
         assert all(name.startswith(allowed) for name in ours), path
-        assert "transformers" not in imports(path), path
+        assert "transformers" not in imports(path) or path.name == "stock_process.py", path
 
 
 def test_what_the_parent_imports_is_without_torch():
-    for name in ("__init__.py", "verdict.py", "child.py"):
+    for name in ("__init__.py", "verdict.py", "child.py", "meaning.py"):
         tree = ast.parse((VERIFIER / name).read_text(encoding="utf-8"))
         top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
         top |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
-        assert not any(name.startswith(("torch", "convert.verification.run", "convert.verification.weights")) for name in top)
+        heavy = ("torch", "convert.verification.run", "convert.verification.weights")
+        assert not any(name.startswith(heavy) for name in top)

@@ -6,7 +6,7 @@ num_key_value_heads is ignored.
 
 from __future__ import annotations
 
-from convert.verification.decoder import Config
+from convert.verification.decoder import Config, architectures
 from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 
@@ -27,7 +27,7 @@ class InternLM(Trunk):
 
 
 def recognise(config: Config) -> bool:
-    return config.get("model_type") == "internlm"
+    return config.get("model_type") == "internlm" and "InternLM2ForCausalLM" not in architectures(config)
 
 
 decoder = InternLM

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from convert.verification.decoder import Config
+from convert.verification.decoder import Config, architectures
 from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 
@@ -37,7 +37,7 @@ class InternLM2(Trunk):
 
 
 def recognise(config: Config) -> bool:
-    return config.get("model_type") == "internlm2"
+    return config.get("model_type") == "internlm2" or "InternLM2ForCausalLM" in architectures(config)
 
 
 decoder = InternLM2

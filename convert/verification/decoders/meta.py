@@ -54,6 +54,12 @@ class Meta(Trunk):
         parts = zip(x.chunk(self.ranks, -1), self._shards(name), strict=True)
         return torch.stack([self.weights.linear(part, shard) for part, shard in parts]).sum(0)
 
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        for copy in (f"{rank}{name.removeprefix('0')}" for rank in range(1, self.ranks)):
+            if not self.weights.vector(copy).equal(self.weights.vector(name)):
+                raise ConversionError(f"{copy} differs from {name}: every rank must hold the same norms.")
+        return super().norm(x, name)
+
     def rope(self, length: int) -> rope.Rope:
         theta = self.config.get("rope_theta", 10000.0)
         if not self.config.get("use_scaled_rope"):
@@ -66,7 +72,7 @@ class Meta(Trunk):
         if sum(self.weights.shape(shard)[1] for shard in shards) == self.hidden:
             return torch.cat([self.weights.embed(ids, shard) for shard in shards], -1)
         height = self.weights.shape(shards[0])[0]
-        found = torch.zeros((*ids.shape, self.hidden), dtype=self.weights.compute)
+        found = torch.zeros((*ids.shape, self.hidden), dtype=self.weights.compute, device=self.weights.device)
         for rank, shard in enumerate(shards):
             here = ids // height == rank
             if here.any():

@@ -15,6 +15,12 @@ from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 from surgery.errors import ConversionError
 
+#: the keys of August 2023
+_EARLY = {
+    "num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head",
+    "vocab_size": "padded_vocab_size",
+}  # fmt: skip
+
 
 class Qwen(Trunk):
     family = "qwen"
@@ -22,13 +28,12 @@ class Qwen(Trunk):
     input_norm, mlp_norm = "ln_1.weight", "ln_2.weight"
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        keys = {"head_dim": config.get("kv_channels"), "num_key_value_heads": None, "hidden_act": "silu"}
+        early = "n_embd" in config
+        known = {ours: config[theirs] for ours, theirs in _EARLY.items() if theirs in config} if early else {}
+        keys = {"head_dim": config.get("kv_channels"), "num_key_value_heads": None, "hidden_act": "silu", **known}
         super().__init__(weights, {**config, **keys})
-        self.eps = config.get("layer_norm_epsilon", 1e-6)
-        if config.get("no_bias") is False:
-            raise ConversionError(
-                "This Qwen has biases on every projection (no_bias false), which no published one has."
-            )
+        self.eps = config.get("layer_norm_epsilon", 1e-5 if early else 1e-6)
+        self.o_bias = self.mlp_bias = not config.get("no_bias", True)
 
     def at(self, layer: int) -> str:
         return f"transformer.h.{layer}."
@@ -46,7 +51,7 @@ class Qwen(Trunk):
         return q, k, v
 
     def out(self, layer: int, mixed: Tensor) -> Tensor:
-        return self.project(mixed, f"{self.at(layer)}attn.c_proj", bias=False)
+        return self.project(mixed, f"{self.at(layer)}attn.c_proj", self.o_bias)
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
         at = f"{self.at(layer)}mlp."
