@@ -12,7 +12,6 @@ Importing this is cheap: torch, transformers and the Hub's library are loaded by
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from convert.version import VERSION as __version__
 if TYPE_CHECKING:
     from convert.planning import Plan
     from convert.verification.verdict import Verdict
-    from convert.writing import Written
+    from convert.writing import Progress, Written
     from surgery.model import Artefact
 
 __all__ = ["__version__", "open", "plan", "verify", "write"]
@@ -42,7 +41,7 @@ def plan(artefact: Artefact, to: str | None = None, **options: Any) -> Plan:
     return plan_artefact(artefact, to, **options)
 
 
-def write(plan: Plan, out: str | Path, *, verify: str = "quick", progress: Callable[[int, str], None] | None = None) -> Written:
+def write(plan: Plan, out: str | Path, *, verify: str = "quick", progress: Progress | None = None) -> Written:
     """Carry out a plan under the name ``out``, verified before it appears unless ``verify`` is ``off``."""
     from convert.verified import verifier
     from convert.writing import write as execute

@@ -104,7 +104,7 @@ def stream_values(
             _fill(out, low, high, expr, leaf, source, scratch, partial(rounding.store, clamp=clamp))
         if rounding.beyond and not clamp:
             raise Beyond(rounding.beyond, dtype, rounding.tensor)
-        yield memoryview(out.view(torch.uint8).numpy()) if out.numel() else memoryview(b"")
+        yield memoryview(out.view(torch.uint8).numpy().data) if out.numel() else memoryview(b"")
 
 
 def _fill(

@@ -152,7 +152,7 @@ def _transposed(part: Box, base: int, itemsize: int, source: Source, window: mem
     for index in itertools.product(*(range(n) for n, _, _ in loop)):
         from_ = part.start + sum(i * s for i, (_, s, _) in zip(index, loop, strict=True))
         to = part.target - base + sum(i * t for i, (_, _, t) in zip(index, loop, strict=True))
-        source.fetch(part.source, from_, itemsize, memoryview(piece.view(np.uint8)))
+        source.fetch(part.source, from_, itemsize, memoryview(piece.view(np.uint8).data))
         shape = [n for n, _, _ in dense]
         have = np.lib.stride_tricks.as_strided(piece, shape, [s * itemsize for _, s, _ in dense])
         place = np.lib.stride_tricks.as_strided(out[to:], shape, [t * itemsize for _, _, t in dense])

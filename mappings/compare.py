@@ -90,7 +90,7 @@ def direction(source: Family, target: str) -> Direction:
 def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
     """The tensors of both families grouped by the roles they share."""
     groups: list[tuple[set[str], list[Row], list[Row]]] = []
-    for side, family in enumerate((source, target)):
+    for family in (source, target):
         for row in family.rows:
             roles = set(row.roles.split())
             touching = [g for g in groups if g[0] & roles]
@@ -99,7 +99,7 @@ def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
                 merged[0].update(group[0])
                 merged[1].extend(group[1])
                 merged[2].extend(group[2])
-            merged[1 + side].append(row)
+            (merged[1] if family is source else merged[2]).append(row)
             at = groups.index(touching[0]) if touching else len(groups)
             groups = [g for g in groups if g not in touching]
             groups.insert(at, merged)
@@ -109,13 +109,15 @@ def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
 def typical(family: Family) -> Facts:
     """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart."""
     sizes = {"layer": 2, "hidden": 64, "vocab": 320, "ffn": 96, "heads": 4, "kv": 4, "head": 16, "context": 128}
-    facts = Facts().with_({**sizes, "expert": 4, "position": 128}, "typical")
+    lengths = {name: _SOME for name, fact in FACTS.items() if fact.kind == "size"}
+    facts = Facts().with_({**lengths, **sizes}, "typical")
     for setting in family.settings:
         if isinstance(setting, Fixed):
             facts = facts.with_({setting.fact: _plain(setting.value, facts)}, setting.why)
             continue
         stated = {fact: value for fact, value in setting.defaults() if not isinstance(value, Of) and value is not None}
-        facts = facts.with_({k: v for k, v in stated.items() if k not in sizes}, f"default of {setting.keys[0]}")
+        traits = {name: value for name, value in stated.items() if FACTS[name].kind == "trait"}
+        facts = facts.with_(traits, f"default of {setting.keys[0]}")
     return facts.with_({"tied": bool(facts["tied"])}, "default")
 
 

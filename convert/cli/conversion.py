@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def pair_command(source: str, target: str) -> click.Command:
     """``convert baichuan-to-llama``: the source's family is asserted, so a checkpoint of another one is refused."""
-    _known(source), _known(target)
+    _known(source)
+    _known(target)
 
     @click.command(name=f"{source}-to-{target}", help=f"Rewrite a {source} checkpoint SRC as {target}, under the name OUT.")
     @click.argument("src")
