@@ -144,9 +144,10 @@ def _judged(source: Family, target: Family, facts: Facts) -> Direction:
             legal, passes = legalise(imagined(source, facts), partial(refusals, target))
         except Unexpressible as refused:
             blocking = refused.refusals
-            if any(r.fact not in free for r in blocking):
+            wanted = {r.fact: _wanted(target, r.fact, facts) for r in blocking}
+            if any(name not in free or (FACTS[name].kind == "size" and not value) for name, value in wanted.items()):
                 break
-            facts = facts.with_({r.fact: _wanted(target, r.fact, facts) for r in blocking}, "as the target has it")
+            facts = facts.with_(wanted, "as the target has it")
         else:
             parts = (expr for tensor in encode(target, legal) for expr, _ in tensor.parts)
             weakest = max((exactness(expr) for expr in parts), default=Exactness.BYTE)
