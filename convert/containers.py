@@ -45,7 +45,8 @@ def _consolidated(targets: Sequence[Target], config: Mapping[str, Any], max_shar
 
 def _ckpt(targets: Sequence[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
     """nanoGPT's one file: the state dict beside the arguments of its model."""
-    return (torch_file("ckpt.pt", [(target.name, target) for target in targets], wrapped="model", model_args=dict(config)),)
+    state = [(target.name, target) for target in targets]
+    return (torch_file("ckpt.pt", state, wrapped="model", model_args=dict(config)),)
 
 
 CONTAINERS: dict[Stored, Container] = {

@@ -1,10 +1,10 @@
 """Writing torch's zip format: the file that torch.save would make of a state dict, laid out before any tensor exists.
 
-A zip of stored records: ``data.pkl`` (a pickle that names the tensors and their storages), ``byteorder``, ``version``, and
-one record per storage, whose bytes begin at a multiple of 64. A storage's CRC-32 is known only when it has been written, so
-it follows in a data descriptor, as in torch's own files, and again in the directory at the end.
+A zip of stored records: ``data.pkl`` (a pickle that names the tensors and their storages), ``byteorder``, ``version``,
+and one record per storage, whose bytes begin at a multiple of 64. A storage's CRC-32 is known only when it has been
+written, so it follows in a data descriptor, as in torch's own files, and again in the directory at the end.
 
-The pickle is put together here, opcode by opcode: protocol 2, in the words that torch.load accepts with weights_only=True.
+The pickle is put together here, opcode by opcode: protocol 2, in the words that torch.load accepts with weights_only.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _ending(size: int, directory: bytes, count: int) -> bytes:
 
 
 def torch_file(name: str, targets: Sequence[tuple[str, Target]], wrapped: str = "", **beside: Any) -> OutputFile:
-    """The file of a state dict of (key, target) pairs; ``wrapped`` is the key under which it lies ``beside`` plain values.
+    """The file of a state dict of (key, target) pairs; ``wrapped``, if given, is its key, and ``beside`` lies by it.
 
     Targets that hold the same share a storage, as tied parameters do in torch.
     """
@@ -132,7 +132,7 @@ def torch_file(name: str, targets: Sequence[tuple[str, Target]], wrapped: str = 
     begin = 0
     for key, target in targets:
         if target.dtype not in STORAGES:
-            raise ConversionError(f"{show(key)} is {target.dtype}, which torch files are not written with here. Use --dtype.")
+            raise ConversionError(f"{show(key)} is {target.dtype}, a type that no torch file gets here. Use --dtype.")
         same = (target.dtype, target.shape, target.parts)
         if same not in storages:
             output = output_of(target, begin)
@@ -186,8 +186,10 @@ def _opcodes(value: Any) -> Iterable[bytes]:
         yield {None: b"N", True: b"\x88", False: b"\x89"}[value]
     elif isinstance(value, int):
         size = value.bit_length() // 8 + 1
-        small = -(2**31) <= value < 2**31
-        yield b"J" + struct.pack("<i", value) if small else b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
+        if -(2**31) <= value < 2**31:
+            yield b"J" + struct.pack("<i", value)
+        else:
+            yield b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
     elif isinstance(value, float):
         yield b"G" + struct.pack(">d", value)
     else:

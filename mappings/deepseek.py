@@ -1,12 +1,12 @@
-"""DeepSeek V2, V3 and R1: attention through latents, and experts; V3 stores its weights in float8 with a scale per block.
+"""DeepSeek V2, V3 and R1: attention through latents, and experts; V3's weights are float8 with a scale per block.
 
-Queries, keys and values come from narrow latents with a norm of their own (V2-Lite makes queries directly); part of each
-key is rotated and shared by all heads. Layers from first_k_dense_replace on have routed experts beside shared ones, stored
-as one. V3 adds a shift to the scores where experts are chosen, and after the last layer one that predicts a token more
-(MTP): transformers ignores it, serving programs draft with it. None of this can be Llama.
+Queries, keys and values come from narrow latents with a norm of their own (V2-Lite makes queries directly); part of
+each key is rotated and shared by all heads. Layers from first_k_dense_replace on have routed experts beside shared
+ones, stored as one. V3 adds a shift to the scores where experts are chosen, and after the last layer one that
+predicts a token more (MTP): transformers ignores it, serving programs draft with it. None of this can be Llama.
 
-Read in deepseek-ai/DeepSeek-V3 inference/model.py (rope 390, mscale 435-437, gate 564-597), README_WEIGHTS.md (MTP) and
-inference/kernel.py:78-86 (scales are multiplied). Rope is interleaved, and no layout here changes it.
+Read in deepseek-ai/DeepSeek-V3 inference/model.py (rope 390, mscale 435-437, gate 564-597), README_WEIGHTS.md (MTP)
+and inference/kernel.py:78-86 (scales are multiplied). Rope is interleaved, and no layout here changes it.
 """
 
 from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
@@ -56,7 +56,9 @@ DEEPSEEK_V2 = Family(
         Setting("router.groups_used", "topk_group", default=None),
         Setting("norm.eps", "rms_norm_eps", default=1e-6),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
-        Setting("rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(10000.0, None), via=ROPE),
+        Setting(
+            "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(10000.0, None), via=ROPE
+        ),
         Setting("context", "max_position_embeddings", default=2048),
         Setting("tied", "tie_word_embeddings", default=False),
         Setting("", "attention_bias", default=(), via=only(False, "no published DeepSeek has biases")),

@@ -1,8 +1,8 @@
 """GPT-2: learned positions, LayerNorms and biases everywhere, an MLP without gate, and weights stored transposed.
 
 transformers 5.23 models/gpt2/modeling_gpt2.py: Conv1D keeps (in, out) (106-107, 233-234), c_attn is q, k, v along its
-last axis. Published files have no ``transformer.`` before their names and hold the causal mask as h.N.attn.bias, which is
-a buffer; h.N.attn.c_attn.bias is the bias.
+last axis. Published files have no ``transformer.`` before their names and hold the causal mask as h.N.attn.bias,
+which is a buffer; h.N.attn.c_attn.bias is the bias.
 """
 
 from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting

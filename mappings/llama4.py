@@ -1,11 +1,12 @@
-"""Llama 4: stacked experts beside a shared one, layers without rope, chunked attention; read out of its multimodal wrapper.
+"""Llama 4: stacked experts beside a shared one, layers without rope, chunked attention; out of its multimodal wrapper.
 
-transformers 5.23 models/llama4/modeling_llama4.py: experts are stacked and not transposed (80); sigmoid scores scale what an
-expert gets (149-169); rope is interleaved (230); queries and keys get an L2 norm without weight after rope (331, 354); where
-no rope is, queries grow with the position (359). configuration_llama4.py: every fourth layer does not rotate (170).
+transformers 5.23 models/llama4/modeling_llama4.py: experts are stacked and not transposed (80); sigmoid scores scale
+what an expert gets (149-169); rope is interleaved (230); queries and keys get an L2 norm without weight after rope
+(331, 354); where no rope is, queries grow with the position (359). configuration_llama4.py: every fourth layer does
+not rotate (170).
 
-Published checkpoints hold the text model under ``language_model.`` beside a vision tower. Only the text model is taken; it
-is Llama4ForCausalLM as it stands.
+Published checkpoints hold the text model under ``language_model.`` beside a vision tower. Only the text model is
+taken; it is Llama4ForCausalLM as it stands.
 """
 
 from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
@@ -45,7 +46,9 @@ TEXT = Family(
         Setting("norm.eps", "rms_norm_eps", default=1e-5),
         Setting("norm.qk", "use_qk_norm", default="l2", via=switch("l2")),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
-        Setting("rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(500000.0, None), via=ROPE),
+        Setting(
+            "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(500000.0, None), via=ROPE
+        ),
         Setting("window.chunk", "attention_chunk_size", default=8192),
         Setting("scores.tuning", "attn_temperature_tuning floor_scale attn_scale", default=((8192, 0.1),), via=TUNING),
         Setting("context", "max_position_embeddings", default=131072),

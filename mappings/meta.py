@@ -1,12 +1,13 @@
 """Meta's own files: params.json and one consolidated.NN.pth for each model-parallel rank; rope in adjacent pairs.
 
-Rows of wq, wk, wv, w1, w3 and output are cut over the files, columns of wo and w2; norms are in all of them. The embeddings
-are cut by columns in Llama 1 and 2 (ParallelEmbedding) and by rows in Llama 3 (VocabParallelEmbedding), which params.json
-does not say: Llama 3 is told by a real vocab_size beside rope_theta. Llama 1 and 2 differ in nothing but the length they
-were trained on; norm_eps 1e-6 marks the small ones of Llama 1.
+Rows of wq, wk, wv, w1, w3 and output are cut over the files, columns of wo and w2; norms are in all of them. The
+embeddings are cut by columns in Llama 1 and 2 (ParallelEmbedding) and by rows in Llama 3 (VocabParallelEmbedding),
+which params.json does not say: Llama 3 is told by a real vocab_size beside rope_theta. Llama 1 and 2 differ in
+nothing but the length they were trained on; norm_eps 1e-6 marks the small ones of Llama 1.
 
-Read in meta-llama/llama llama/model.py (rope 156-160, widths 331-335, embeddings 437), meta-llama/llama3 llama/model.py:258,
-llama-models models/llama3/model.py:46-62, and fairscale nn/model_parallel/layers.py:120, 187, 257, 344.
+Read in meta-llama/llama llama/model.py (rope 156-160, widths 331-335, embeddings 437), meta-llama/llama3
+llama/model.py:258, llama-models models/llama3/model.py:46-62, and fairscale nn/model_parallel/layers.py:120, 187,
+257, 344.
 """
 
 from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting

@@ -1,8 +1,8 @@
-"""Mixtral: a Llama whose every MLP is a choice of experts. Published files hold one tensor for each matrix of each expert.
+"""Mixtral: a Llama whose every MLP is a choice of experts. Published files hold each matrix of each expert by itself.
 
-transformers 5 keeps the experts of a layer in one tensor, gate rows first (models/mixtral/modeling_mixtral.py:64-65, 86;
-conversion_mapping.py:1270); checkpoints in that form are the variant ``fused``. w1 is the gate, w3 up, w2 down. Scores of
-the chosen experts are divided by their sum.
+transformers 5 keeps the experts of a layer in one tensor, gate rows first (models/mixtral/modeling_mixtral.py:64-65,
+86; conversion_mapping.py:1270); checkpoints in that form are the variant ``fused``. w1 is the gate, w3 up, w2 down.
+Scores of the chosen experts are divided by their sum.
 """
 
 from mappings.family import Family, Fixed, Of, Recognise, Row, Setting

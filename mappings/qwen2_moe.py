@@ -1,8 +1,8 @@
 """Qwen 1.5 MoE: Qwen2 with routed experts and one shared expert behind a gate of its own, in most layers.
 
-transformers 5.23 models/qwen2_moe: a layer has experts where (i + 1) is a multiple of decoder_sparse_step and i is not in
-mlp_only_layers; the shared expert's output is multiplied by the sigmoid of shared_expert_gate; scores are a softmax,
-divided by their sum only with norm_topk_prob.
+transformers 5.23 models/qwen2_moe: a layer has experts where (i + 1) is a multiple of decoder_sparse_step and i is
+not in mlp_only_layers; the shared expert's output is multiplied by the sigmoid of shared_expert_gate; scores are a
+softmax, divided by their sum only with norm_topk_prob.
 """
 
 from mappings.family import Fixed, Recognise, Row, Setting

@@ -79,11 +79,11 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
             missing.append(name)
             continue
         used.add(name)
-        scale = None
-        if found.dtype in QUANTISED and slot.row.scale:
-            if (scale := stored.get(name + slot.row.scale)) is None:
-                missing.append(name + slot.row.scale)
-                continue
+        scaled = found.dtype in QUANTISED and bool(slot.row.scale)
+        scale = stored.get(name + slot.row.scale) if scaled else None
+        if scaled and scale is None:
+            missing.append(name + slot.row.scale)
+            continue
         if fault := _fault(slot, found, sizes) or (scale and _wrong_scale(slot, found, scale)):
             wrong.append(fault)
             continue
@@ -100,12 +100,12 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
             for at, role_name in enumerate(roles):
                 tensors[role_name] = _scaled(slot, at, tensors[role_name], scale)
     why = _knowingly_left(family)
-    left = {one.name: reason for name, all_ in stored.items() if name not in used and (reason := why(name)) for one in all_.stored}
+    unused = {one.name: name for name, whole in stored.items() if name not in used for one in whole.stored}
+    left = {name: reason for name, named in unused.items() if (reason := why(named))}
     if (twin := _twin(family, facts, stored)) is not None:
         left[twin.name] = f"tied: it equals {twin.other}"
         alike.append(twin)
-    extra = [one.name for name, all_ in stored.items() if name not in used for one in all_.stored if one.name not in left]
-    _report(family, facts, missing, wrong, extra)
+    _report(family, facts, missing, wrong, [name for name in unused if name not in left])
     return Decoded(Model(facts, tensors), left, tuple(alike))
 
 
@@ -119,16 +119,17 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
     if family.stored == "consolidated":
         _check_cuts(rows, sizes, files)
     for slot, name, roles in slots(rows, model.facts, sizes):
-        exprs = [model.tensors.get(role_name) for role_name in roles]
-        for role_name, expr, part in zip(roles, exprs, slot.parts, strict=True):
-            empty = expr is None and 0 in part.leaf.sizes
-            assert empty or (expr is not None and expr.shape == part.leaf.sizes), (name, role_name, expr, part)
-        parts = [(expr, part.leaf) for expr, part in zip(exprs, slot.parts, strict=True) if expr and 0 not in part.leaf.sizes]
+        parts = []
+        for role_name, part in zip(roles, slot.parts, strict=True):
+            if 0 not in part.leaf.sizes:
+                expr = model.tensors[role_name]
+                assert expr.shape == part.leaf.sizes, (name, role_name, expr.shape, part.leaf.sizes)
+                parts.append((expr, part.leaf))
         dtypes = {expr.dtype for expr, _ in parts}
         if len(dtypes) > 1:
             raise ConversionError(
-                f"{name} is built from tensors of different types ({', '.join(sorted(dtypes))}), and joining them would "
-                "round some of them silently. Choose one with --dtype."
+                f"{name} is built from tensors of different types ({', '.join(sorted(dtypes))}), and joining them "
+                "would round some of them silently. Choose one with --dtype."
             )
         dtype = dtypes.pop() if dtypes else "F32"
         if family.stored != "consolidated":
@@ -155,8 +156,8 @@ def _check_cuts(rows: Iterable[Row], sizes: Sizes, files: int) -> None:
     uneven = sorted(f"{axis} {sizes[axis]}" for axis in cut_ if isinstance(axis, str) and sizes[axis] % files)
     if uneven:
         raise UsageError(
-            f"--tensor-parallel {files}: {', '.join(uneven)} cannot be divided evenly among {files} files, and the code that reads "
-            "them has no other way. Choose a number that divides all of them."
+            f"--tensor-parallel {files}: {', '.join(uneven)} cannot be divided evenly among {files} files, and the "
+            "code that reads them has no other way. Choose a number that divides all of them."
         )
 
 
@@ -175,7 +176,8 @@ def _bias(row: Row) -> Row:
     over = frozenset(axis for name in row.roles.split() for axis in role(name).over)
     shared = frozenset(axis for name in roles for axis in role(name).axes)
     dropped = _text_without(row.layout, over - shared)
-    return replace(row, name=row.name.removesuffix(".weight") + ".bias", roles=" ".join(roles), layout=dropped, bias="", scale="")
+    name = row.name.removesuffix(".weight") + ".bias"
+    return replace(row, name=name, roles=" ".join(roles), layout=dropped, bias="", scale="")
 
 
 @cache
@@ -217,8 +219,8 @@ def _with_layers(rows: Sequence[Row], facts: Facts, stored: Mapping[str, Slabs])
         return facts.with_({"mtp": 0}, "the layers that are present")
     if facts.knows("layer") and facts["layer"] != layers:
         raise ConversionError(
-            f"config.json: {facts.origins['layer']} = {show(facts['layer'])}, but layers 0..{len(found) - 1} are present. "
-            "Either tensors are missing (an incomplete download), or the config belongs to another model."
+            f"config.json: {facts.origins['layer']} = {show(facts['layer'])}, but layers 0..{len(found) - 1} are "
+            "present. Either tensors are missing (an incomplete download), or the config belongs to another model."
         )
     return facts.with_({"layer": layers}, facts.origins.get("layer", "the tensors' names"))
 
@@ -272,7 +274,8 @@ def _wrong_scale(slot: Slot, found: Slabs, scale: Slabs) -> str:
     expected = tuple(-(-n // b) for n, b in zip(slot.shape, slot.row.block, strict=True))
     if (scale.dtype, scale.shape) == ("F32", expected):
         return ""
-    return f"{show(scale.name)} is {scale.dtype} {_by(scale.shape)}, expected F32 {_by(expected)} for blocks of {_by(slot.row.block)}"
+    wanted = f"F32 {_by(expected)} for blocks of {_by(slot.row.block)}"
+    return f"{show(scale.name)} is {scale.dtype} {_by(scale.shape)}, expected {wanted}"
 
 
 def _by(shape: Iterable[int]) -> str:
@@ -287,11 +290,13 @@ def _report(family: Family, facts: Facts, missing: list[str], wrong: list[str], 
     if unexpected:
         told.append(f"{len(unexpected)} unexpected ({listed(_suspicious(name) for name in unexpected)})")
     if wrong:
-        told.append(f"{len(wrong)} of the wrong shape or dtype ({'; '.join(wrong[:3])}{' and more' if len(wrong) > 3 else ''})")
+        more = " and more" if len(wrong) > 3 else ""
+        told.append(f"{len(wrong)} of the wrong shape or dtype ({'; '.join(wrong[:3])}{more})")
     if told:
         raise ConversionError(
-            f"the tensors are not those of {family.title} with {facts['layer']} layers: {'; '.join(told)}. Every tensor must be "
-            "accounted for, because a missing one would be initialised at random by whoever loads the output."
+            f"the tensors are not those of {family.title} with {facts['layer']} layers: {'; '.join(told)}. Every "
+            "tensor must be accounted for, because a missing one would be initialised at random by whoever loads the "
+            "output."
         )
 
 

@@ -1,7 +1,8 @@
 """Tensors that lie in pieces: what a model-parallel checkpoint keeps of one tensor in each of its files.
 
-Every file holds a slab, a range of one file axis, or all of it where the tensor is not cut. A cut may fall anywhere, also
-between the heads of a group: what of a role lies in a slab is then several rectangles. Reading and writing share ``cut``.
+Every file holds a slab, a range of one file axis, or all of it where the tensor is not cut. A cut may fall anywhere,
+also between the heads of a group: what of a role lies in a slab is then several rectangles. Reading and writing share
+``cut``.
 """
 
 from __future__ import annotations
@@ -53,23 +54,24 @@ def assembled(family: Family, headers: Mapping[str, Header]) -> dict[str, Slabs]
     """A checkpoint's tensors under the names that the family's rows use, model-parallel slabs put together."""
     found: dict[str, list[Header]] = {}
     for name, header in headers.items():
-        found.setdefault(_as_in_rows(family, name), []).append(header)
-    split = {_numberless(without_sets(row.name)): row.split for row in family.rows}
+        found.setdefault(as_in_rows(family, name), []).append(header)
     files = max(map(len, found.values()), default=1)
-    if files > 1:
-        for name, parts in found.items():
-            if len(parts) != files and _numberless(name) in split:
-                raise ConversionError(f"{show(name)} is in {len(parts)} of {files} files; each must hold it or its part of it.")
-    return {name: _slabs(name, parts, split.get(_numberless(name)) if files > 1 else None) for name, parts in found.items()}
+    if files == 1:
+        return {name: _slabs(name, parts, None) for name, parts in found.items()}
+    split = {_numberless(without_sets(row.name)): row.split for row in family.rows}
+    for name, parts in found.items():
+        if len(parts) != files and _numberless(name) in split:
+            raise ConversionError(f"{show(name)} is in {len(parts)} of {files} files; each must hold it or part of it.")
+    return {name: _slabs(name, parts, split.get(_numberless(name))) for name, parts in found.items()}
 
 
 def names_all(family: Family, headers: Iterable[str]) -> bool:
     """Whether a checkpoint has, for every row that always applies, a tensor that is named so."""
-    found = {_numberless(_as_in_rows(family, name)) for name in headers}
+    found = {_numberless(as_in_rows(family, name)) for name in headers}
     return all(_numberless(without_sets(row.name)) in found for row in family.rows if not row.when)
 
 
-def _as_in_rows(family: Family, name: str) -> str:
+def as_in_rows(family: Family, name: str) -> str:
     """The name without the number of its file, and with the prefix that the rows have."""
     if family.stored == "consolidated":
         name = name.partition("/")[2]
@@ -93,8 +95,9 @@ def _slabs(name: str, stored: Sequence[Header], axis: int | None) -> Slabs:
             a != b for i, (a, b) in enumerate(zip(other.shape, first.shape, strict=True)) if i != axis
         ):
             raise ConversionError(
-                f"{show(other.name)} is {other.dtype} {other.shape}, which does not continue {show(first.name)}, {first.dtype} "
-                f"{first.shape}, along axis {axis}. The files are of different checkpoints, or --variant should be another."
+                f"{show(other.name)} is {other.dtype} {other.shape}, which does not continue {show(first.name)}, "
+                f"{first.dtype} {first.shape}, along axis {axis}. The files are of different checkpoints, or --variant "
+                "should be another."
             )
     length = sum(part.shape[axis] for part in stored)
     return Slabs(name, first.dtype, (*first.shape[:axis], length, *first.shape[axis + 1 :]), tuple(stored), axis)
@@ -116,7 +119,9 @@ def pieces(slot: Slot, slabs: Slabs) -> tuple[tuple[Piece, ...], ...]:
     return tuple(map(tuple, found))
 
 
-def cut(slot: Slot, axis: int, low: int, high: int, strides: Sequence[int]) -> Iterator[tuple[int, tuple[Span, ...], Leaf]]:
+def cut(
+    slot: Slot, axis: int, low: int, high: int, strides: Sequence[int]
+) -> Iterator[tuple[int, tuple[Span, ...], Leaf]]:
     """What of each part lies in the rows ``low`` to ``high`` of a file axis: (part, region of its role, where it lies).
 
     ``strides`` are those of the slab that holds these rows; the leaf is relative to the slab's element 0.
@@ -128,7 +133,8 @@ def cut(slot: Slot, axis: int, low: int, high: int, strides: Sequence[int]) -> I
             region = [(0, n) for n in rows.leaf.sizes]
             for i, first, count in zip(crossing, firsts, counts, strict=True):
                 region[i] = (first, count)
-            offset = own.leaf.offset - low * strides[axis] + sum(f * s for (f, _), s in zip(region, own.leaf.strides, strict=True))
+            offset = own.leaf.offset - low * strides[axis]
+            offset += sum(first * stride for (first, _), stride in zip(region, own.leaf.strides, strict=True))
             yield at, tuple(region), Leaf(offset, own.axes, tuple(n for _, n in region), own.leaf.strides)
 
 

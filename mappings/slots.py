@@ -1,7 +1,7 @@
 """Slots: a row for given sizes. Which tensors it names, what shape they have, and where in them each role lies.
 
-The indices of a name are filled in one by one, layer by layer; ``{layer:moe}`` runs over a set of layers that a fact names.
-An index that the roles have and the name lacks is an axis of the file tensor: experts stacked in one.
+The indices of a name are filled in one by one, layer by layer; ``{layer:moe}`` runs over a set of layers that a fact
+names. An index that the roles have and the name lacks is an axis of the file tensor: experts stacked in one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Slot:
 
     @cached_property
     def by_axis(self) -> tuple[tuple[Part, ...], ...]:
-        """For each file axis the parts as they lie along it: strides in its own units, and 0 for what does not move along."""
+        """For each file axis the parts as they lie along it: strides in its units, 0 for what does not move along."""
         return tuple(self.lying([int(i == axis) for i in range(len(self.shape))]) for axis in range(len(self.shape)))
 
     @property

@@ -1,4 +1,4 @@
-"""Named conversions of the keys that are about experts: which layers have them, how wide they are, how they are stored; and Llama 4's."""
+"""Named conversions of keys about experts: which layers have them, how wide they are, how stored; and Llama 4's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _late_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     for step in range(1, layers + extra + 1):
         if moe and tuple(i for i in range(moe[0], layers + extra) if i % step == 0) == tuple(moe):
             return dict(zip(keys, (layers, extra, moe[0], step), strict=True))
-    raise Inexpressible("first_k_dense_replace and moe_layer_freq say every n-th layer from one on, and no other choice")
+    reason = "first_k_dense_replace and moe_layer_freq can only say every n-th layer from one on"
+    raise Inexpressible(reason, "layers.moe")
 
 
 #: facts (layer, mtp, layers.moe) as DeepSeek says them: every so many layers from the first on

@@ -39,7 +39,7 @@ ROLES: dict[str, Role] = {
     role.name: role
     for role in (
         _role("embed", "vocab | hidden", "token embeddings"),
-        _role("positions", "position | hidden", "what is added to the embeddings for each position, where that is learned"),
+        _role("positions", "position | hidden", "what is added to the embeddings at each position"),
         _role("head", "vocab | hidden", "output projection; absent when tied to the embeddings"),
         _role("norm", "hidden", "final norm"),
         _role(_LAYER + "attention_norm", "hidden", "norm before attention"),
@@ -74,10 +74,10 @@ ROLES: dict[str, Role] = {
         _role(_LAYER + "shared.share", "hidden", "how much of the shared expert a token gets"),
         _role(_LAYER + "latent.q", "latent_q | hidden", "latent that queries are made from"),
         _role(_LAYER + "latent.q_norm", "latent_q", "norm of it"),
-        _role(_LAYER + "latent.q_still", "heads qk_still | latent_q", "queries from their latent, part without position"),
-        _role(_LAYER + "latent.q_turned", "heads qk_turned | latent_q", "queries from their latent, rotated part"),
-        _role(_LAYER + "latent.direct_still", "heads qk_still | hidden", "queries without a latent, part without position"),
-        _role(_LAYER + "latent.direct_turned", "heads qk_turned | hidden", "queries without a latent, rotated part"),
+        _role(_LAYER + "latent.q_still", "heads qk_still | latent_q", "queries from it, part without position"),
+        _role(_LAYER + "latent.q_turned", "heads qk_turned | latent_q", "queries from it, rotated part"),
+        _role(_LAYER + "latent.direct_still", "heads qk_still | hidden", "queries without it, part without position"),
+        _role(_LAYER + "latent.direct_turned", "heads qk_turned | hidden", "queries without it, rotated part"),
         _role(_LAYER + "latent.kv", "latent_kv | hidden", "latent that keys and values are made from"),
         _role(_LAYER + "latent.kv_norm", "latent_kv", "norm of it"),
         _role(_LAYER + "latent.k_turned", "qk_turned | hidden", "the rotated part of keys, one for all heads"),
@@ -101,7 +101,7 @@ def role(template: str) -> Role:
     >>> role("layer.{layer}.k.bias").axes
     ('kv', 'two', 'pair')
     """
-    weight, dot, kind = template.rpartition(".")
+    weight, _, kind = template.rpartition(".")
     if kind == "bias":
         base = ROLES[weight]
         return Role(template, base.out, (), f"bias of {base.meaning}")

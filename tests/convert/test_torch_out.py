@@ -39,11 +39,10 @@ def written(file: OutputFile, payloads: list[bytes]) -> bytes:
     return content
 
 
-@given(
-    st.lists(
-        st.tuples(st.lists(st.integers(1, 5), max_size=3).map(tuple), st.sampled_from(sorted(NUMPY))), min_size=1, max_size=5
-    )
-)
+SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
+
+
+@given(st.lists(st.tuples(SHAPES, st.sampled_from(sorted(NUMPY))), min_size=1, max_size=5))
 def test_torch_loads_what_we_write_and_zipfile_finds_no_fault(tensors):
     import numpy as np
 

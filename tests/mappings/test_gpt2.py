@@ -82,10 +82,17 @@ def test_biases_that_nanogpt_lacks_become_zeros(tmp_path):
     (tmp_path / "plain").mkdir()
     args = {**contents["model_args"], "bias": False}
     torch.save({**contents, "model": kept, "model_args": args}, tmp_path / "plain" / "ckpt.pt")
-    out = tensors(converted(tmp_path / "plain", "gpt2", tmp_path / "out"))
+    plan = plan_conversion(open_checkpoint(tmp_path / "plain"), "gpt2")
+    assert str(plan.exactness) == "byte"
+    done = write(plan, tmp_path / "out", verify=verifier(plan, "full"))
+    assert done.verdict is not None and done.verdict.passed
+    out = tensors(tmp_path / "out")
     biases = [tensor for key, tensor in out.items() if key.endswith(".bias")]
     assert len(biases) == 3 * 6 + 1
     assert not any(tensor.any() for tensor in biases)
+    back = plan_conversion(open_checkpoint(tmp_path / "out"), "nanogpt")
+    write(back, tmp_path / "back")
+    assert saved(tmp_path / "back")["model_args"]["bias"] is True
 
 
 def test_a_compiled_models_prefix_is_taken_off(tmp_path):

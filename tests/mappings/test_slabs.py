@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def cases(draw):
     length = placed.shape[axis]
     cuts = sorted(draw(st.lists(st.integers(1, max(1, length - 1)), max_size=4, unique=True))) if length > 1 else []
     bounds = [0, *cuts, length]
-    return placed, axis, list(zip(bounds, bounds[1:], strict=False))
+    return placed, axis, list(pairwise(bounds))
 
 
 @given(cases(), st.booleans())
