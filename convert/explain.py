@@ -7,6 +7,10 @@ from mappings.compare import Direction, correspond, direction, directions, names
 from mappings.family import Family, Fixed, Setting
 from surgery.errors import UsageError, show
 from surgery.facts import FACTS
+from surgery.values import Exactness
+
+
+_LETTERS = {Exactness.BYTE: "B", Exactness.ALGEBRAIC: "A", Exactness.APPROXIMATE: "X"}
 
 
 def matrix_text() -> str:
@@ -14,17 +18,29 @@ def matrix_text() -> str:
     sources, targets = families(), names(families())
     found = {(d.source.label, d.target.name): d for d in directions()}
     width = max(len(f.label) for f in sources) + 2
-    lines = ["Families (rows are read, columns are written; byte > algebraic > approximate; - is impossible)", ""]
-    columns = [max(9, len(name)) for name in targets]
-    lines.append(" " * width + "  ".join(f"{name:<{c}}" for name, c in zip(targets, columns, strict=True)))
+    wide = max(len(name) for name in targets) + 6
+    legend = [f"{number:>2} {name}" for number, name in enumerate(targets, 1)]
+    lines = ["Rows are read, columns are written.", ""]
+    lines += ["".join(f"{entry:<{wide}}" for entry in legend[at : at + 5]).rstrip() for at in range(0, len(legend), 5)]
+    lines += ["", " " * width + " ".join(f"{number:>2}" for number in range(1, len(targets) + 1))]
     for source in sources:
-        cells = [
-            "=" if source.name == name else f"{found[source.label, name].symbol}{'*' if _conditional(found[source.label, name]) else ''}"
-            for name in targets
+        cells = [" =" if source.name == name else _cell(found[source.label, name]) for name in targets]
+        lines.append(f"{source.label:<{width}}" + " ".join(cells))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "B byte: every output byte is a copy of an input byte, or a written zero or one",
+            "A algebraic: the same real function, each computed value rounded once",
+            "- impossible",
+            "* for checkpoints that meet conditions: `convert explain FROM TO` lists them, and what a refusal is about",
         ]
-        lines.append(f"{source.label:<{width}}" + "  ".join(f"{cell:<{c}}" for cell, c in zip(cells, columns, strict=True)).rstrip())
-    lines += ["", "* for checkpoints that meet conditions: `convert explain FROM TO` lists them."]
-    return "\n".join(lines)
+    )
+
+
+def _cell(way: Direction) -> str:
+    letter = "-" if way.exactness is None else _LETTERS[way.exactness]
+    return f"{letter}*" if _conditional(way) else f" {letter}"
 
 
 def explanation(name: str, target: str) -> str:
