@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from convert.checkpoint import Checkpoint
 from mappings.rows import Target
-from surgery.dtypes import ITEMSIZE
+from surgery.dtypes import ITEMSIZE, ROUNDING
 from surgery.layout import Leaf
 from surgery.movement import Box, joined, place
 from surgery.values import Exactness, Expr, Moved, exactness, operations, sources
@@ -132,6 +132,11 @@ class Plan:
     def computes(self) -> bool:
         return any(o.computed for f in self.files for o in f.outputs)
 
+    @cached_property
+    def rounding(self) -> float:
+        """The most by which storing a computed value changes it, relative to it (unless it is too small or large)."""
+        return max((ROUNDING.get(o.dtype, 0.0) for f in self.files for o in f.outputs if o.computed), default=0.0)
+
     @property
     def writer_peak(self) -> int:
         """An upper estimate of the writer's memory, in bytes."""
@@ -160,6 +165,7 @@ class Plan:
             "notes": list(self.notes),
             "tensors": self.tensors,
             "computed": sum(o.computed for f in self.files for o in f.outputs),
+            "rounding_at_most": self.rounding,
             "parameters": self.parameters,
             "bytes": self.nbytes,
             "writer_peak_bytes": self.writer_peak,

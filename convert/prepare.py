@@ -26,9 +26,9 @@ from surgery.layout import leaves, parse
 from surgery.legalise import Unexpressible, legalise
 from surgery.model import Artefact, Model
 from surgery.movement import Piece
-from surgery.passes import PASSES
+from surgery.passes import PASSES, Pass
 from surgery.roles import stays_float32
-from surgery.values import Moved, cast
+from surgery.values import WIDENING, Exactness, Moved, cast
 
 
 def open_artefact(
@@ -79,6 +79,7 @@ def plan_artefact(
     *,
     dtype: str | None = None,
     mends: Iterable[str] = (),
+    prefer: Iterable[str] = (),
     max_shard_size: int = SHARD_SIZE,
     tensor_parallel: int = 1,
     mtp: Literal["keep", "drop"] = "keep",
@@ -86,24 +87,25 @@ def plan_artefact(
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
-    ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``tensor_parallel``
-    is the number of files that a family of model-parallel files gets; ``mtp`` says whether layers that only predict
-    further tokens stay; ``tokenizer`` says whether its files are rewritten so
-    that no remote code is needed, or carried as they are.
+    ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``prefer``
+    names passes that are to do what others would do otherwise; ``tensor_parallel`` is the number of files that a family
+    of model-parallel files gets; ``mtp`` says whether layers that only predict further tokens stay; ``tokenizer`` says
+    whether its files are rewritten so that no remote code is needed, or carried as they are.
     """
     artefact = drop_mtp(artefact) if mtp == "drop" else artefact
-    checkpoint, mends = artefact.origin, sorted(mends)
-    if unknown := [name for name in mends if name not in {p.name for p in PASSES}]:
-        raise UsageError(f"--mend {show(unknown[0])}: there is no such pass; known are {listed(p.name for p in PASSES)}.")
+    checkpoint, mends, prefer = artefact.origin, sorted(mends), sorted(prefer)
+    _check_passes("mend", mends, (p.name for p in PASSES))
+    _check_passes("prefer", prefer, (name for p in PASSES if p.instead_of for name in (p.name, p.instead_of)))
     model = _as_dtype(artefact.model, dtype)
     target = target_family(to or artefact.family, model)
     if tensor_parallel != 1 and target.stored != "consolidated":
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
     model = with_known_zeros(checkpoint, model, {r.fact for r in refusals(target, model.facts)})
     try:
-        legal, passes = legalise(model, partial(refusals, target), mends=mends)
+        legal, passes = legalise(model, partial(refusals, target), mends=mends, prefer=prefer)
     except Unexpressible as refusal:
         raise refusal.between(artefact.label, target.name) from None
+    legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
@@ -112,6 +114,7 @@ def plan_artefact(
         {
             "dtype": dtype,
             "mends": mends,
+            "prefer": prefer,
             "max_shard_size": max_shard_size,
             "tensor_parallel": tensor_parallel,
             "mtp": mtp,
@@ -119,8 +122,9 @@ def plan_artefact(
         tokenizer=_tokenizer(artefact, target, tokenizer),
         stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
-        notes=artefact.notes,
+        notes=(*artefact.notes, *widened),
         left=artefact.left,
+        least=max((p.exactness for p in passes), default=Exactness.BYTE),
     )
 
 
@@ -198,6 +202,7 @@ def _assemble(
     steps: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     left: Mapping[str, str] | None = None,
+    least: Exactness = Exactness.BYTE,
 ) -> Plan:
     container = CONTAINERS[stored]
     files = container.files(targets, config, options["max_shard_size"])
@@ -210,7 +215,7 @@ def _assemble(
         checkpoint=checkpoint,
         source=labels[0],
         target=labels[1],
-        exactness=weakest(files),
+        exactness=max(least, weakest(files)),
         steps=steps,
         files=files,
         documents=documents,
@@ -252,6 +257,22 @@ def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:
                     f"{show(pair.name)} differs from {show(pair.other)}, though {pair.why}. Loaders disagree about which one counts. "
                     f"Download them again; if the checkpoint is meant to have two tensors, correct {checkpoint.config_name}."
                 )
+
+
+def _check_passes(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = sorted(known)
+    if unknown := sorted(set(names) - set(known)):
+        raise UsageError(f"--{option} {show(unknown[0])}: there is no such pass; known are {listed(known, 20)}.")
+
+
+def _widened(model: Model, passes: Iterable[Pass]) -> tuple[Model, tuple[str, ...]]:
+    """The model in the element type that a pass wants for its values, and a note; as it is where that gains nothing."""
+    notes: list[str] = []
+    for one in passes:
+        if any((expr.dtype, one.wants) in WIDENING for expr in model.tensors.values()):
+            model = _as_dtype(model, FLOATS[one.wants])
+            notes.append(f"Written as {FLOATS[one.wants]}, because {one.why_wants}; --dtype asks for another type.")
+    return model, tuple(notes)
 
 
 def _main_dtype(files: tuple[OutputFile, ...]) -> str:

@@ -50,7 +50,7 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
     if len(computed) > 5:
         lines.append(f"  computed    and {len(computed) - 5} more")
     if plan.rounding:
-        lines.append(f"  rounding    a computed value changes by at most {plan.rounding:.1e} of itself when it is stored, once")
+        lines.append(f"  rounding    storing a computed value changes it by at most {plan.rounding:.1e} of itself, once")
     lines.append("  coverage    every tensor of the source is used or knowingly left; every tensor of the target is written once")
     for entry in lineage or ():
         lines.append(f"{entry['name']}  {entry['dtype']} {entry['shape']}  <- {', '.join(entry['from']) or 'zeros'}  ({entry['how']})")

@@ -38,7 +38,11 @@ class Via:
 
 
 def _same_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    return {fact: value for fact in facts for value in values.values()}
+    (key, stated), *others = values.items()
+    for other, value in others:
+        if value != stated:
+            raise Unreadable(f"{key} = {stated!r} and {other} = {value!r} must be the same")
+    return dict.fromkeys(facts, stated)
 
 
 def _same_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:

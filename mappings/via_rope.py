@@ -7,6 +7,7 @@ from math import log, sqrt
 from typing import Any
 
 from mappings.via import ROPE, Inexpressible, Unreadable, Values, Via, thawed
+from surgery.passes.partial_rotary import FILLER
 
 Scaling = tuple[tuple[str, Any], ...] | None
 
@@ -25,6 +26,18 @@ def _without_sections(value: Any) -> Any:
 
 #: Qwen2-VL: the streams of temporal, vertical and horizontal positions are equal for text, so that mrope is rope
 TEXT_ROPE = Via("rope, for text", _text_read, ROPE.write)
+
+
+def _glm_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    table = dict(facts["rope.scaling"] or ())
+    factors = table.get("short_factor", ())
+    if table.get("rope_type") == "proportional" or max(factors, default=0.0) >= FILLER:
+        raise Inexpressible("what of a head stands still is said by partial_rotary_factor", "rope.scaling")
+    return ROPE.write(keys, facts)
+
+
+#: where a part of each head is rotated, so that nobody need say it with frequencies of zero
+GLM_ROPE = Via("rope over a part of each head", ROPE.read, _glm_write)
 
 
 def _rotary_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:

@@ -16,3 +16,6 @@ FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 #: the types of weights that mean something only with a scale beside them
 QUANTISED = ("F8_E4M3",)
+
+#: the most by which rounding to a type changes a number, relative to it, unless the number is too small or too large
+ROUNDING = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}

@@ -25,20 +25,29 @@ Refuses = Callable[[Facts], tuple[Refusal, ...]]
 
 
 def legalise(
-    model: Model, refuses: Refuses, *, mends: Iterable[str] = (), passes: tuple[Pass, ...] = PASSES
+    model: Model,
+    refuses: Refuses,
+    *,
+    mends: Iterable[str] = (),
+    prefer: Iterable[str] = (),
+    passes: tuple[Pass, ...] = PASSES,
 ) -> tuple[Model, tuple[Pass, ...]]:
     """The model as the target can express it, and the passes that were needed; ``Unexpressible`` names what remains.
 
-    ``mends`` are the names of passes that run only when asked for.
+    ``mends`` are the names of passes that run only when asked for, ``prefer`` those that are to do what others would do
+    otherwise. A pass that would only put one refusal in the place of another is not applied.
     """
-    asked = frozenset(mends)
+    asked, preferred = frozenset(mends), frozenset(prefer)
     applied: list[Pass] = []
     for candidate in passes:
-        refused = frozenset(r.fact for r in refuses(model.facts)) & frozenset(candidate.mends)
+        before = frozenset(r.fact for r in refuses(model.facts))
+        refused = before & frozenset(candidate.mends)
         if not refused or (candidate.asked and candidate.name not in asked):
             continue
+        if candidate.instead_of and candidate.name not in preferred:
+            continue
         mended = candidate.apply(model, refused)
-        if not refused & {r.fact for r in refuses(mended.facts)}:
+        if {r.fact for r in refuses(mended.facts)} <= before - refused:
             model = mended
             applied.append(candidate)
     if remaining := refuses(model.facts):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Region = tuple[Span, ...]
 T = TypeVar("T")
+E = TypeVar("E", bound="Expr")
 
 _NOWHERE = Leaf(0, (), (), ())
 
@@ -170,7 +171,8 @@ class UnitRows(Value):
         at = self.axes.index(self.along)
         norms = torch.linalg.vector_norm(arrays[0], dim=at, keepdim=True).clamp_min(1e-12)
         start, length = region[at]
-        return arrays[0].narrow(at, start, length) / norms
+        rows: torch.Tensor = arrays[0].narrow(at, start, length) / norms
+        return rows
 
     def undo(self, expr: Expr) -> Expr:
         raise NoInverse("the norms of the rows are not stored once the rows are of unit length")
@@ -237,6 +239,50 @@ def _span(touched: Span, size: int) -> Span:
 def dequantised(expr: Expr, factors: Expr, rows: Leaf, columns: Leaf, block: tuple[int, int]) -> Dequantised:
     """``expr`` times the ``factors`` of its blocks, stored as bfloat16 unless cast."""
     return Dequantised(expr.axes, expr.shape, "BF16", (expr, factors), rows, columns, block)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Value):
+    """Computed tensors laid one after another along one axis."""
+
+    at: int = 0
+
+    exactness: ClassVar[Exactness] = Exactness.BYTE
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        (first, count), begin, found = region[self.at], 0, []
+        for part in self.inputs:
+            low, high = (min(max(edge - begin, 0), part.shape[self.at]) for edge in (first, first + count))
+            found.append((*region[: self.at], (low, high - low), *region[self.at + 1 :]))
+            begin += part.shape[self.at]
+        return tuple(found)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.cat(arrays, dim=self.at)
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("one tensor does not become several")
+
+    def describe(self) -> str:
+        return "joined"
+
+
+def joined(first: Expr, second: Expr, axis: str) -> Expr:
+    """``second`` behind ``first`` along ``axis``, however ``second`` calls that axis; what is moved stays moved."""
+    at = first.axes.index(axis)
+    begin = first.shape[at]
+    shape = (*first.shape[:at], begin + second.shape[at], *first.shape[at + 1 :])
+    if not (isinstance(first, Moved) and isinstance(second, Moved)):
+        return Joined(first.axes, shape, first.dtype, (first, second), at)
+    behind = tuple(replace(p, start=(*p.start[:at], p.start[at] + begin, *p.start[at + 1 :])) for p in second.pieces)
+    return Moved(first.axes, shape, first.dtype, (*first.pieces, *behind))
+
+
+def renamed(expr: E, old: str, new: str) -> E:
+    """The same values with one axis called otherwise."""
+    return replace(expr, axes=tuple(new if axis == old else axis for axis in expr.axes))
 
 
 @dataclass(frozen=True, slots=True)

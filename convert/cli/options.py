@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
     """A size such as 5GB, 500MB, 1GiB or a plain number of bytes."""
 
     name = "size"
@@ -62,6 +62,10 @@ planning = stacked(
     variant_option,
     click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16", "float64"]), help="Cast every weight."),
     click.option("--mend", "mends", multiple=True, metavar="PASS", help="Allow a pass that costs something, e.g. repeat-kv."),
+    click.option(
+        "--prefer", "prefer", multiple=True, metavar="PASS",
+        help="Of two passes that do the same, the other one: gauge (for fold), proportional (for longrope).",
+    ),
     accept_option,
     tensor_parallel_option,
     mtp_option,
@@ -73,7 +77,7 @@ planning = stacked(
 )
 
 #: the names under which those options arrive
-PLANNING = ("variant", "dtype", "mends", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer")
+PLANNING = ("variant", "dtype", "mends", "prefer", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer")
 
 #: what decides how the plan is carried out
 writing = stacked(

@@ -21,3 +21,6 @@ class Pass:
     introduces: tuple[str, ...] = ()  # facts that it moves away from neutral
     asked: bool = False  # only when named: it costs the user something
     costs: str = ""  # what it costs, where asked
+    instead_of: str = ""  # the pass that does the same otherwise; this one runs only where it is preferred by name
+    wants: str = ""  # element type that its values need, unless the user names one
+    why_wants: str = ""

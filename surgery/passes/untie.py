@@ -11,7 +11,7 @@ def untie(model: Model) -> Model:
     """The model with ``head`` as a tensor of its own; an untied model is returned as it is."""
     if not model.facts["tied"]:
         return model
-    return model.using({"head": model.tensors["embed"]}).having("untied", tied=False)
+    return model.using({"head": model.tensors.get("embed")}).having("untied", tied=False)
 
 
 UNTIE = Pass(
