@@ -42,8 +42,8 @@ class Beyond(ConversionError):
         self.count, self.dtype = count, dtype
         super().__init__(
             f"{tensor}: {count:,} or more values exceed the largest number that {FLOATS.get(dtype, dtype)} has "
-            f"({torch.finfo(TORCH[dtype]).max:g}) and would become infinite, which ruins every output of the model. Use "
-            "bfloat16, which reaches as far as float32; `surgery cast --clamp` stores the largest number instead."
+            f"({torch.finfo(TORCH[dtype]).max:g}) and would become infinite, which ruins every output of the model. "
+            "Use bfloat16, which reaches as far as float32; `surgery cast --clamp` stores the largest number instead."
         )
 
 
@@ -59,7 +59,7 @@ class Rounding:
     tensor: str = "a tensor"  # for messages
 
     def store(self, exact: torch.Tensor, place_: torch.Tensor, clamp: bool = False) -> None:
-        """Round ``exact`` into ``place_`` and add up what that costs; ``clamp`` stores what exceeds the type as its largest."""
+        """Round ``exact`` into ``place_`` and add up what that costs; ``clamp`` as in ``surgery.values.Cast``."""
         place_.copy_(exact)
         if exact.dtype == place_.dtype or exact.numel() == 0:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,16 @@ class Contents:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """A further checkpoint whose tensors change those of a checkpoint: how, and where it lies."""
+
+    kind: str  # what it is: an adapter, a delta
+    prefix: str  # what its tensors' and files' names begin with
+    path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint directory, read from headers only. Lazy: no tensor bytes are in memory.
 
@@ -96,3 +106,25 @@ class Checkpoint:
     config_name: str = "config.json"  # where config was read: config.json, params.json or the .pt file itself
     metadata: Mapping[str, Any] = field(default_factory=dict)  # safetensors __metadata__, first file first
     repository: str | None = None  # "org/name@commit" when the directory is a snapshot of the Hub cache
+    additions: tuple[Addition, ...] = ()  # checkpoints whose tensors and files are among these ones'
+
+    def beside(self, prefix: str) -> Checkpoint:
+        """The checkpoint with tensors and files named ``<prefix>/<name>``, so that they can lie among another's."""
+        tensors = {
+            f"{prefix}/{name}": replace(stored, name=f"{prefix}/{stored.name}", file=f"{prefix}/{stored.file}")
+            for name, stored in self.tensors.items()
+        }
+        files = {f"{prefix}/{name}": replace(file, name=f"{prefix}/{file.name}") for name, file in self.files.items()}
+        return replace(self, tensors=tensors, files=files)
+
+    def joined(self, kind: str, other: Checkpoint, options: Mapping[str, Any]) -> tuple[Checkpoint, Checkpoint]:
+        """This checkpoint with the tensors and files of another among its own, and that other as it is named there."""
+        prefix = f"{kind}{len(self.additions) + 1}"
+        named = other.beside(prefix)
+        together = replace(
+            self,
+            tensors={**self.tensors, **named.tensors},
+            files={**self.files, **named.files},
+            additions=(*self.additions, Addition(kind, prefix, other.path, options)),
+        )
+        return together, named

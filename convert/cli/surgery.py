@@ -15,6 +15,7 @@ from convert.version import VERSION
 COMMANDS = {
     "untie": ("convert.cli.edits:untie_", "Give the output projection a tensor of its own."),
     "repeat-kv": ("convert.cli.edits:repeat_kv_", "Repeat key-value heads, for more devices than heads."),
+    "merge-lora": ("convert.cli.additions:merge_lora_", "Merge LoRA adapters into their base, or take one out."),
 }
 
 

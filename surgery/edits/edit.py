@@ -12,7 +12,9 @@ S = TypeVar("S", Model, Artefact)
 
 def edited(subject: S, change: Callable[[Model], Model], says: str) -> S:
     """``subject`` after ``change``; an artefact gains the line ``says``, unless nothing changed."""
-    return subject.edited(change, says) if isinstance(subject, Artefact) else change(subject)
+    if isinstance(subject, Artefact):
+        return subject.edited(change, says)  # type: ignore[return-value]  # S is Artefact here
+    return change(subject)
 
 
 def model_of(subject: Model | Artefact) -> Model:

@@ -21,7 +21,7 @@ def repeat_kv(subject: S, kv: int | None = None) -> S:
     if new < old or new % old or heads % new:
         fitting = [n for n in range(old, heads + 1, old) if heads % n == 0]
         raise UsageError(
-            f"{old} key-value heads of {heads} query heads cannot become {new}: heads are repeated whole, so the number "
-            f"must be one of {', '.join(map(str, fitting))}."
+            f"{old} key-value heads of {heads} query heads cannot become {new}: heads are repeated whole, so the "
+            f"number must be one of {', '.join(map(str, fitting))}."
         )
     return edited(subject, partial(_repeat_kv, kv=new), f"{old} key-value heads are repeated to {new}")

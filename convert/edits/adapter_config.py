@@ -1,0 +1,163 @@
+"""What adapter_config.json says, and which kinds of adapters we refuse by name.
+
+Read in peft 0.21 (tuners/lora/config.py, layer.py:278-281, utils/other.py:1524-1532). Every key is either read here,
+known to change nothing of what is saved, or, when it has a value, a reason to refuse.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from surgery.errors import ConversionError, listed, show
+
+#: keys that say how an adapter was trained or is run, and nothing of what its tensors mean
+_TRAINING = frozenset(
+    {
+        "auto_mapping", "peft_version", "revision", "task_type", "inference_mode", "lora_dropout", "layers_pattern",
+        "layers_to_transform", "exclude_modules", "target_modules", "modules_to_save", "megatron_config",
+        "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "base_model_name_or_path",
+        "fan_in_fan_out", "loftq_config", "enable_lora", "merge_weights",
+    }
+)  # fmt: skip
+_READ = frozenset(
+    {
+        "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias", "lora_bias",
+        "init_lora_weights",
+    }
+)  # fmt: skip
+
+#: keys that make of a LoRA something else, and what that is called
+_OTHER_KINDS = {
+    "use_dora": "DoRA, which rescales every column of the merged weight",
+    "use_qalora": "QA-LoRA, which pools the inputs of the adapter",
+    "use_bdlora": "block-diagonal LoRA",
+    "alora_invocation_tokens": "an activated LoRA, which acts only behind certain tokens and equals no merged weight",
+    "layer_replication": "an adapter of a model with repeated layers",
+    "trainable_token_indices": "an adapter that replaces rows of the embeddings",
+    "target_parameters": "an adapter of bare parameters (stacked experts)",
+    "arrow_config": "Arrow, a router among adapters",
+    "velora_config": "VeLoRA",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+    "ensure_weight_tying": "an adapter tied to the tied embeddings",
+}
+
+#: initialisations that leave the base as it is; the others (pissa, olora, corda, lora_ga, loftq) subtract from it first
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+_MOST_RANK = 1 << 16
+_TEXT = re.compile(r"(?:[\w.\-|^$]|\\[.dw]|\[[^\[\]]{1,40}\]|[*+?](?![*+?{])|\((?:\?:)?|\)(?![*+?{]))*")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """A LoRA's own words, checked."""
+
+    rank: int
+    alpha: float
+    stabilised: bool = False  # rank-stabilised: divided by the root of the rank
+    bias: str = "none"
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    base: str = ""  # what the adapter says it was trained on
+
+    def rank_of(self, module: str) -> int:
+        rank: int = _matching(self.ranks, module, self.rank)
+        return rank
+
+    def factor(self, module: str) -> float:
+        """What the product of a module's matrices is multiplied by."""
+        rank = self.rank_of(module)
+        alpha: float = _matching(self.alphas, module, self.alpha)
+        return alpha / (math.sqrt(rank) if self.stabilised else rank)
+
+
+def read_config(config: Mapping[str, Any]) -> AdapterConfig:
+    """The config of a LoRA; ``ConversionError`` for every other kind, by name, and for what is missing or no number."""
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise ConversionError(
+            f"adapter_config.json: peft_type is {show(kind)}, and only LORA adapters can be merged here. Merge it "
+            "with the library that made it (peft's merge_and_unload), and convert the result."
+        )
+    if others := [why for key, why in _OTHER_KINDS.items() if config.get(key)]:
+        raise ConversionError(
+            f"adapter_config.json: this is {'; '.join(others)}. Adding the product of its matrices would give another "
+            "model, so it is refused. Merge it with peft's merge_and_unload, and convert the result."
+        )
+    if (start := config.get("init_lora_weights", True)) not in _PLAIN_STARTS:
+        raise ConversionError(
+            f"adapter_config.json: init_lora_weights is {show(start)}, which changes the base before training, so "
+            "that the adapter belongs to a base that is not stored. Save it with peft's "
+            "path_initial_model_for_weight_conversion first."
+        )
+    known = _TRAINING | _READ | _OTHER_KINDS.keys()
+    if unknown := sorted(key for key in config if key not in known and config[key] not in (None, False, "", [], {})):
+        raise ConversionError(
+            f"adapter_config.json: {listed(show(key, 60) for key in unknown)} "
+            f"{'is a key' if len(unknown) == 1 else 'are keys'} that we do not know, so what the tensors mean may be "
+            "something else. Merge it with the library that made it."
+        )
+    bias = config.get("bias", "none")
+    if bias not in ("none", "all", "lora_only"):
+        raise ConversionError(f"adapter_config.json: bias is {show(bias)}, which is none of none, all and lora_only.")
+    return AdapterConfig(
+        rank=_rank("r", config.get("r")),
+        alpha=_number("lora_alpha", config.get("lora_alpha")),
+        stabilised=config.get("use_rslora") is True,
+        bias=bias,
+        ranks={_pattern("rank_pattern", k): _rank("rank_pattern", v) for k, v in _table(config, "rank_pattern")},
+        alphas={_pattern("alpha_pattern", k): _number("alpha_pattern", v) for k, v in _table(config, "alpha_pattern")},
+        base=str(config.get("base_model_name_or_path") or ""),
+    )
+
+
+def _table(config: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    table = config.get(key) or {}
+    if not isinstance(table, Mapping):
+        raise ConversionError(f"adapter_config.json: {key} is {show(table)}, not a table of names.")
+    return list(table.items())
+
+
+def _rank(key: str, value: Any) -> int:
+    if type(value) is not int or not 0 < value <= _MOST_RANK:
+        said = "is missing" if value is None else f"is {show(value)}"
+        raise ConversionError(
+            f"adapter_config.json: {key} {said}, but a rank is a whole number from 1 on. The file is damaged."
+        )
+    return value
+
+
+def _number(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        said = "is missing" if value is None else f"is {show(value)}"
+        raise ConversionError(
+            f"adapter_config.json: {key} {said}; without it nobody can say by how much the adapter counts. Look it up "
+            "where the adapter was published and put it in."
+        )
+    return float(value)
+
+
+def _pattern(key: str, text: str) -> str:
+    """A pattern that cannot take long to match: no repetition of a group, few repetitions at all."""
+    simple = len(text) <= 300 and _TEXT.fullmatch(text) and sum(text.count(c) for c in "*+?") <= 4
+    try:
+        re.compile(text if simple else "(")
+    except re.error:
+        raise ConversionError(
+            f"adapter_config.json: {key} has the pattern {show(text)}, which is no simple name or pattern. Write the "
+            "names of the modules out."
+        ) from None
+    return text
+
+
+def _matching(table: Mapping[str, Any], module: str, default: Any) -> Any:
+    """peft's rule: the first pattern that matches the end of the module's name, from a dot on."""
+    ends = [module, *(module[i + 1 :] for i, c in enumerate(module) if c == ".")]
+    for pattern, value in table.items():
+        if any(re.fullmatch(pattern, end) for end in (ends[:1] if pattern.startswith("^") else ends)):
+            return value
+    return default
