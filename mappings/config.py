@@ -58,6 +58,9 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
         except Unreadable as error:
             problems.append(str(error))
             continue
+        except KeyError as error:
+            problems.append(f"{error.args[0]} is missing, without which {' '.join(present)} says nothing")
+            continue
         except (TypeError, ValueError, ArithmeticError):
             problems.append(f"{setting.keys[0]} = {show(next(iter(present.values())))} is not of the kind this key holds")
             continue
@@ -197,6 +200,9 @@ def _store(config: dict[str, Any], key: str, value: Any) -> None:
 def _said(value: Any) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return ", ".join(f"{k} {v}" for k, v in value)
+    if isinstance(value, tuple) and len(value) > 2 and all(isinstance(item, int) for item in value):
+        run = value == tuple(range(value[0], value[0] + len(value)))
+        return f"{value[0]} to {value[-1]}" if run else ", ".join(map(str, value))
     return "none" if value is None else f"{value}".lower() if isinstance(value, bool) else f"{value}"
 
 

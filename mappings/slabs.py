@@ -88,7 +88,7 @@ def _numberless(name: str) -> str:
 
 def _slabs(name: str, stored: Sequence[Header], axis: int | None) -> Slabs:
     first = stored[0]
-    if axis is None:
+    if axis is None or axis >= len(first.shape):
         return Slabs(name, first.dtype, first.shape, tuple(stored))
     for other in stored[1:]:
         if (len(other.shape), other.dtype) != (len(first.shape), first.dtype) or any(

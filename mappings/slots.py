@@ -11,11 +11,16 @@ import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from math import prod
 
 from mappings.family import Row
+from surgery.errors import ConversionError
 from surgery.facts import Facts
 from surgery.layout import Layout, Leaf, Sizes, leaves, parse
 from surgery.roles import fields, role
+
+
+MOST_ROLES = 4_000_000  # DeepSeek-V3 has 46,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,20 @@ def slot(row: Row, sizes: Sizes) -> Slot:
 
 def slots(rows: Iterable[Row], facts: Facts, sizes: Sizes) -> Iterator[tuple[Slot, str, tuple[str, ...]]]:
     """Every tensor name of a file with its slot and role names; neighbouring rows of one index go layer by layer."""
-    return _filled([slot(row, sizes) for row in rows if somewhere(row, facts)], facts, {})
+    present = [row for row in rows if somewhere(row, facts)]
+    if (count := sum(_roles(row, facts, sizes) for row in present)) > MOST_ROLES:
+        raise ConversionError(
+            f"config.json asks for a model of {count:,} matrices; more than {MOST_ROLES:,} are not believed. A number of "
+            "layers, heads or experts in it is wrong."
+        )
+    return _filled([slot(row, sizes) for row in present], facts, {})
+
+
+def _roles(row: Row, facts: Facts, sizes: Sizes) -> int:
+    """How many roles the row's tensors hold, counted without naming them."""
+    named = dict(indices(row.name))
+    tensors = prod(len(facts.run(index, which)) for index, which in named.items())
+    return tensors * sum(prod(sizes[i] for i in fields(role) if i not in named) for role in row.roles.split())
 
 
 def somewhere(row: Row, facts: Facts) -> bool:

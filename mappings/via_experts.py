@@ -7,13 +7,23 @@ from typing import Any
 from mappings.via import Inexpressible, Unreadable, Values, Via
 
 
+_MOST_LAYERS = 10_000  # so that no config makes a list without end
+
+
+def _layers(values: Values) -> int:
+    count = values["num_hidden_layers"] + values.get("num_nextn_predict_layers", 0)
+    if not 0 < count <= _MOST_LAYERS:
+        raise Unreadable(f"num_hidden_layers = {values['num_hidden_layers']!r} is not a sensible number of layers")
+    return int(values["num_hidden_layers"])
+
+
 def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, mtp, moe = facts
-    extra = values.get("num_nextn_predict_layers", 0)
-    every = range(values["num_hidden_layers"] + extra)
+    layers, extra = _layers(values), values.get("num_nextn_predict_layers", 0)
+    every = range(layers + extra)
     first, step = values.get("first_k_dense_replace", 0), values.get("moe_layer_freq", 1)
     found = tuple(i for i in every if i >= first and i % step == 0)
-    return {layer: values["num_hidden_layers"], mtp: extra, moe: found}
+    return {layer: layers, mtp: extra, moe: found}
 
 
 def _late_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
@@ -32,8 +42,8 @@ FROM_A_LAYER_ON = Via("every n-th layer from one on", _late_read, _late_write)
 def _sparse_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, moe = facts
     step, dense = values.get("decoder_sparse_step", 1), values.get("mlp_only_layers", ())
-    found = (i for i in range(values["num_hidden_layers"]) if i not in dense and (i + 1) % step == 0)
-    return {layer: values["num_hidden_layers"], moe: tuple(found)}
+    layers = _layers(values)
+    return {layer: layers, moe: tuple(i for i in range(layers) if i not in dense and (i + 1) % step == 0)}
 
 
 def _sparse_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
@@ -47,7 +57,7 @@ BUT_FOR_A_LIST = Via("every n-th layer but for a list", _sparse_read, _sparse_wr
 
 def _llama4_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, moe, still = facts
-    layers, step = values["num_hidden_layers"], values.get("interleave_moe_layer_step", 1)
+    layers, step = _layers(values), values.get("interleave_moe_layer_step", 1)
     every = values.get("no_rope_layer_interval", 4)
     rotated = values.get("no_rope_layers") or [(i + 1) % every for i in range(layers)]  # 0: does not rotate
     if len(rotated) != layers:
@@ -89,7 +99,7 @@ def _every_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 #: facts (layer, layers.moe) where no layer is without experts
 EVERY_LAYER = Via(
     "every layer",
-    lambda facts, values: {facts[0]: values["num_hidden_layers"], facts[1]: tuple(range(values["num_hidden_layers"]))},
+    lambda facts, values: {facts[0]: _layers(values), facts[1]: tuple(range(_layers(values)))},
     _every_write,
 )
 

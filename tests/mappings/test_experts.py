@@ -171,6 +171,32 @@ def test_llama_refuses_experts_with_every_reason_at_once(name):
     assert {r.fact for r in refused.value.refusals} >= REASONS[name]
 
 
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("deepseek-v3", {"num_hidden_layers": 10**12}, "num_hidden_layers"),
+        ("deepseek-v3", {"num_hidden_layers": None}, "num_hidden_layers is missing"),
+        ("deepseek-v3", {"moe_intermediate_size": None}, "moe_intermediate_size is missing"),
+        ("deepseek-v3", {"moe_layer_freq": 0}, "not of the kind"),
+        ("deepseek-v3", {"n_routed_experts": 10**11}, "matrices"),
+        ("deepseek-v3-fp8", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 64]}}, "128"),
+        ("llama4", {"num_local_experts": 10**11}, "matrices"),
+        ("llama4", {"no_rope_layers": [1, 0]}, "2 entries for 4 layers"),
+        ("mixtral", {"num_hidden_layers": "3"}, "not of the kind"),
+    ],
+)
+def test_a_config_that_lies_is_refused_before_anything_is_built(name, change, told, tmp_path):
+    for file in golden(name).checkpoint.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((golden(name).checkpoint / "config.json").read_text())
+    inner = config.get("text_config", config)
+    inner.update(change)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConversionError, match=told):
+        plan_conversion(open_checkpoint(tmp_path), CASES.get(name, "deepseek_v3"))
+
+
 @pytest.mark.parametrize("config", published("deepseek_v2", "deepseek_v3"), ids=str)
 def test_published_deepseek_configs_say_the_same_after_a_round_trip(config):
     family = next(f for f in families() if f.name == config.family)

@@ -93,6 +93,13 @@ def test_replicas_that_differ_are_refused(tmp_path):
 
 
 @needs_shared
+@pytest.mark.parametrize(("name", "variant"), [("meta-llama3", "llama-2"), ("meta-llama2", "llama-3")])
+def test_embeddings_cut_the_other_way_are_noticed_by_their_shape(name, variant):
+    with pytest.raises(ConversionError, match=r"tok_embeddings|rope_theta|vocab"):
+        plan_conversion(open_checkpoint(golden(name).checkpoint), "llama", variant=variant)
+
+
+@needs_shared
 def test_a_number_of_files_that_divides_no_heads_is_refused():
     llama = golden("llama-gqa").checkpoint
     with pytest.raises(UsageError, match=r"--tensor-parallel 7.*kv"):
