@@ -19,7 +19,6 @@ from surgery.facts import Facts
 from surgery.layout import Layout, Leaf, Sizes, leaves, parse
 from surgery.roles import fields, role
 
-
 MOST_ROLES = 4_000_000  # DeepSeek-V3 has 46,000
 
 
@@ -71,8 +70,8 @@ def slots(rows: Iterable[Row], facts: Facts, sizes: Sizes) -> Iterator[tuple[Slo
     present = [row for row in rows if somewhere(row, facts)]
     if (count := sum(_roles(row, facts, sizes) for row in present)) > MOST_ROLES:
         raise ConversionError(
-            f"config.json asks for a model of {count:,} matrices; more than {MOST_ROLES:,} are not believed. A number of "
-            "layers, heads or experts in it is wrong."
+            f"config.json asks for a model of {count:,} matrices; more than {MOST_ROLES:,} are not believed. A number "
+            "of layers, heads or experts in it is wrong."
         )
     return _filled([slot(row, sizes) for row in present], facts, {})
 

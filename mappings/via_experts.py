@@ -6,7 +6,6 @@ from typing import Any
 
 from mappings.via import Inexpressible, Unreadable, Values, Via
 
-
 _MOST_LAYERS = 10_000  # so that no config makes a list without end
 
 
