@@ -136,7 +136,6 @@ def imagined(family: Family, facts: Facts) -> Model:
 
 def _judged(source: Family, target: Family, facts: Facts) -> Direction:
     """By the defaults; where those are refused, by what else the source's config may say."""
-    conditions = _conditions(source, target)
     free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
     blocking: tuple[Refusal, ...] = ()
     for _ in range(2):
@@ -149,10 +148,11 @@ def _judged(source: Family, target: Family, facts: Facts) -> Direction:
                 break
             facts = facts.with_(wanted, "as the target has it")
         else:
-            parts = (expr for tensor in encode(target, legal) for expr, _ in tensor.parts)
-            weakest = max((exactness(expr) for expr in parts), default=Exactness.BYTE)
-            return Direction(source, target, weakest, passes, (), conditions)
-    return Direction(source, target, None, (), blocking, conditions)
+            stored = (exactness(expr) for tensor in encode(target, legal) for expr, _ in tensor.parts)
+            weakest = max((*stored, *(p.exactness for p in passes)), default=Exactness.BYTE)
+            mended = frozenset(fact for p in passes for fact in p.mends)
+            return Direction(source, target, weakest, passes, (), _conditions(source, target, mended))
+    return Direction(source, target, None, (), blocking, _conditions(source, target))
 
 
 def _wanted(target: Family, fact: str, facts: Facts) -> Any:
@@ -161,9 +161,9 @@ def _wanted(target: Family, fact: str, facts: Facts) -> Any:
     return _plain(fixed[0], facts) if fixed else FACTS[fact].neutral
 
 
-def _conditions(source: Family, target: Family) -> tuple[str, ...]:
-    """Facts that the source's config may state in ways that the target's cannot."""
-    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
+def _conditions(source: Family, target: Family, mended: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Facts that the source's config may state in ways that the target's cannot, but for those that are ``mended``."""
+    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts} - mended
     found = []
     stated = {fact for s in target.settings for fact in s.fact.split()}
     for setting in target.settings:

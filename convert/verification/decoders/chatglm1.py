@@ -45,8 +45,7 @@ class ChatGLM1(Decoder):
         h = self.norm(x, at + "input_layernorm")
         packed = split(self.project(h, at + "attention.query_key_value"), self.heads, 3 * self.dim)
         q, k, v = packed.chunk(3, -1)
-        # The file holds the frequencies, rounded to half by the vendor's class, and loading puts them to use.
-        table = rope.Rope(self.weights.vector(at + "attention.rotary_emb.inv_freq").double())
+        table = rope.Rope(self.frequencies(at + "attention.rotary_emb.inv_freq"))
         prefix, *streams = self.positions(ids)
         q, k = (
             torch.cat(
@@ -67,6 +66,12 @@ class ChatGLM1(Decoder):
 
     def head(self, x: Tensor, start: int, stop: int) -> Tensor:
         return self.weights.linear(x, "lm_head.weight", rows=(start, stop))
+
+    def frequencies(self, name: str) -> Tensor:
+        """Those of the file, which loading puts to use; where it has none, the class makes them, rounded to half."""
+        if self.weights.has(name):
+            return self.weights.vector(name).double()
+        return rope.plain(10000.0, self.dim // 2).frequencies.float().half().double()
 
     def positions(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Prefix lengths [batch], first and second positions [batch, position]; without bos all is prefix."""
