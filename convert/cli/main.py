@@ -22,6 +22,8 @@ COMMANDS = {
     "run": ("convert.cli.conversion:run_", "Convert SRC to a family; the source's family is recognised."),
     "plan": ("convert.cli.conversion:plan_", "What a conversion would do: tensors, bytes, memory, exactness."),
     "verify": ("convert.cli.verification:verify_", "Prove that OUT computes what SRC computes."),
+    "validate": ("convert.cli.validation:validate_", "Everything that would embarrass whoever publishes DIR, with its fix."),
+    "card": ("convert.cli.validation:card_", "Write or complete OUT's model card from facts."),
     "inspect": ("convert.cli.looking:inspect_", "Family, sizes, traits, dtypes of a checkpoint, from its headers."),
     "diff": ("convert.cli.looking:diff_", "What differs between two checkpoints: tensors, config, tokenizer."),
     "families": ("convert.cli.looking:families_", "The families and directions, with exactness classes."),

@@ -1,0 +1,69 @@
+"""A card made or completed, and written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.card.metadata import Wishes, metadata
+from convert.card.text import made_part, merged, safe_title
+from convert.checkpoint import open_checkpoint
+from convert.prepare import open_artefact
+from convert.validate.rules.files import right_mode
+from convert.validate.subject import Subject
+from surgery.errors import ConversionError, StorageFailed, show
+from surgery.model import Model
+
+__all__ = ["Made", "Wishes", "make_card", "write_card"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A whole README.md, and what the user should know about it."""
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def make_card(source: str | Path, out: str | Path, wishes: Wishes | None = None) -> Made:
+    """README.md for ``out``, which was made from ``source``; the user's own text and metadata in it are kept.
+
+    ``ConversionError`` where the README's block of YAML is damaged, since completing it would lose what it says.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    wishes = wishes or Wishes()
+    origin, result = Subject(open_checkpoint(source).path), Subject(out, name=wishes.name)
+    if result.card.fault:
+        raise ConversionError(
+            f"README.md of {show(str(out))} cannot be completed: {result.card.fault}. Correct the block between the "
+            "two lines of dashes; nothing was changed."
+        )
+    data, notes = metadata(wishes, result.card, origin, result)
+    body = result.card.body if result.card.present else f"# {safe_title(wishes.name or result.path.name)}\n"
+    text = merged(body, made_part(origin, result, data, _model(out, wishes.variant)))
+    block = ModelCardData(ignore_metadata_errors=True, **data).to_yaml()
+    return Made(str(ModelCard(f"---\n{block}\n---\n\n{text.lstrip()}", ignore_metadata_errors=True)), notes)
+
+
+def write_card(out: str | Path, made: Made) -> Path:
+    """README.md in ``out``, replaced as a whole or not at all."""
+    path = Path(out) / "README.md"
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=out, prefix=".README.", encoding="utf-8", delete=False) as file:
+            file.write(made.text)
+        os.chmod(file.name, right_mode(0o600))
+        os.replace(file.name, path)
+    except OSError as error:
+        raise StorageFailed(f"{show(str(path))} cannot be written: {error.strerror}. Nothing was changed.") from error
+    return path
+
+
+def _model(out: str | Path, variant: str | None) -> Model | None:
+    """The model for the table of memory, where a family's table knows it."""
+    try:
+        return open_artefact(open_checkpoint(Path(out)), variant=variant).model
+    except ConversionError:
+        return None
