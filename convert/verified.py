@@ -52,6 +52,9 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
             mode=mode,  # type: ignore[arg-type]
             variant=source_variant,
             output_variant=variant_of(plan.target),
+            additions=[
+                {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
+            ],
         )
         return Checked(verdict)
 

@@ -98,6 +98,8 @@ def write(
 ) -> Written:
     """Carry out ``plan`` under the name ``out``, which is absent until it is complete and ``verify`` has passed it."""
     final = check_output(Path(out), plan.checkpoint.path)
+    for addition in plan.checkpoint.additions:
+        check_output(final, addition.path)
     identity = {"plan": plan.digest, "sources": fingerprint(plan.checkpoint)}
     with open_sources(plan.checkpoint) as sources, Interrupts() as interrupts, staging(staging_of(final), identity) as stage:
         run = _Run(plan, sources, stage, interrupts, progress or (lambda nbytes, tensor: None), read_back)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def run_child(
     seed: int = 0,
     device: str = "cpu",
     with_transformers: bool = False,
+    additions: Sequence[Mapping[str, Any]] = (),
     memory: int | None = None,
     threads: int | None = None,
 ) -> Verdict:
@@ -42,7 +44,7 @@ def run_child(
     options = {
         "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
         "output_variant": output_variant, "prompts": prompts, "seed": seed, "device": device,
-        "with_transformers": with_transformers,
+        "with_transformers": with_transformers, "additions": list(additions),
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     root = str(Path(__file__).resolve().parents[2])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convert.checkpoint.stored import Checkpoint
 from convert.verification import compare, meaning, stock, symbolic
+from convert.verification.additions import with_additions
 from convert.verification.compare import Frame
 from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
@@ -92,8 +94,11 @@ def verify(
     seed: int = 0,
     device: str = "cpu",
     with_transformers: bool = False,
+    additions: Sequence[Mapping[str, Any]] = (),
 ) -> Verdict:
     """Whether `output` computes what `source` computes, as far as `exactness` promises it.
+
+    `additions` are adapters and deltas (JSON of `convert.checkpoint.stored.Addition`) that the source is to be read with.
 
     `variant` tells the four Baichuans apart. `prompts` are token ids, lengthened by random ones to the longest: in a
     causal model a prefix is a prompt of its own, so every shorter prompt, down to one token, is compared along with it.
@@ -105,7 +110,9 @@ def verify(
     weights = open_weights(output, compute=dtype, device=device)
     # block-scaled FP8 stored as bf16 is the vendors' own dequantisation: compare with what that computes
     narrow = torch.bfloat16 if "BF16" in weights.dtypes and "F8_E4M3" not in weights.dtypes else None
-    one = decoder_for(source.config, open_weights(source, compute=dtype, rounded=narrow, device=device), variant)
+    source, changes = with_additions(source, additions)
+    read = open_weights(source, compute=dtype, rounded=narrow, device=device, changes=changes)
+    one = decoder_for(source.config, read, variant)
     other = decoder_for(output.config, weights, output_variant)
     tokenizer = output.documents.get("tokenizer.json")
     return judge(

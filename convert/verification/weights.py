@@ -16,6 +16,9 @@ from surgery.errors import ConversionError, show
 #: `read(stored, start, stop)` returns the bytes of rows start..stop of a tensor, row-major, in its stored type.
 Read = Callable[[Stored, int, int], bytearray]
 
+#: (values of some rows, first row, one past the last, what reads tensors) -> the values as they are to be used
+Change = Callable[[Tensor, int, int, "Weights"], Tensor]
+
 _TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
@@ -28,7 +31,8 @@ class Weights:
     """The tensors of one checkpoint, by the names in its own files.
 
     Memory is bounded by `block_bytes` (of one block in compute dtype) and what the caller keeps. `rounded`, if given,
-    is the type through which block-scaled FP8 products pass, as the vendors' own dequantisation to bf16 does.
+    is the type through which block-scaled FP8 products pass, as the vendors' own dequantisation to bf16 does. `changes`,
+    by the name under which a tensor is stored, are made on every read of it.
     """
 
     def __init__(
@@ -41,8 +45,9 @@ class Weights:
         block_bytes: int = _BLOCK_BYTES,
         fp8_block: tuple[int, int] = (128, 128),
         rounded: torch.dtype | None = None,
+        changes: Mapping[str, tuple[Change, ...]] | None = None,
     ) -> None:
-        self._tensors, self._read = tensors, read
+        self._tensors, self._read, self._changes = tensors, read, changes or {}
         self.compute, self.device = compute, device
         self._block_bytes, self._fp8_block, self._rounded = block_bytes, fp8_block, rounded
         self.used: set[str] = set()
@@ -130,6 +135,20 @@ class Weights:
             ) from None
 
     def _values(self, stored: Stored, start: int, stop: int) -> Tensor:
+        values = self.unchanged(stored, start, stop)
+        for change in self._changes.get(stored.name, ()):
+            values = change(values, start, stop, self)
+        return values
+
+    def mean(self, stored: Stored) -> Tensor:
+        """The mean of all rows of a tensor as it lies in the file, summed in float64."""
+        total = torch.zeros(stored.shape[1:], dtype=torch.float64, device=self.device)
+        for low, high in self._blocks(stored, 0, stored.shape[0]):
+            total += self.unchanged(stored, low, high).double().sum(0)
+        return (total / stored.shape[0]).to(self.compute)
+
+    def unchanged(self, stored: Stored, start: int, stop: int) -> Tensor:
+        """Rows of a tensor as they lie in the file, in compute dtype."""
         if stored.dtype not in _TORCH:
             raise ConversionError(f"The tensor {show(stored.name)} has type {stored.dtype}, no type of a weight.")
         raw = torch.frombuffer(self._read(stored, start, stop), dtype=_TORCH[stored.dtype])
@@ -150,6 +169,7 @@ def open_weights(
     device: str = "cpu",
     block_bytes: int = _BLOCK_BYTES,
     rounded: torch.dtype | None = None,
+    changes: Mapping[str, tuple[Change, ...]] | None = None,
 ) -> Weights:
     """The tensors of an opened checkpoint; its files stay open until the process ends."""
     from convert.checkpoint import open_sources, read_rows
@@ -164,6 +184,7 @@ def open_weights(
         block_bytes=block_bytes,
         fp8_block=(int(block[0]), int(block[1])),
         rounded=rounded,
+        changes=changes,
     )
 
 
