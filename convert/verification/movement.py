@@ -1,0 +1,326 @@
+"""Translation validation: where a plan says that output elements come from, against the formulas of both families.
+
+No weight is read. For every output tensor, addresses are followed backwards through the plan's boxes (or the
+expressions of what is computed) to an address of the source, and forwards through `placement`: both must name the same
+element. Small tensors are followed whole, large ones at every kind of boundary and at addresses drawn at random.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from convert.verification.addresses import Address, origins, said
+from convert.verification.meaning import Meaning, read
+from convert.verification.placement import FORMULAS, LAYERED, Formula, Shape, nested
+from surgery.errors import listed
+
+
+class Header(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+
+
+class Checkpoint(Protocol):
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def tensors(self) -> Mapping[str, Any]: ...
+
+
+class Plan(Protocol):
+    """What is needed of a plan: `files` hold `outputs` with name, shape, numel, boxes, parts and reads."""
+
+    @property
+    def checkpoint(self) -> Any: ...
+    @property
+    def files(self) -> Sequence[Any]: ...
+    @property
+    def documents(self) -> Mapping[str, bytes]: ...
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What was proved about where output elements come from."""
+
+    tensors: int
+    addresses: int  # followed
+    complete: bool  # every element, not a sample
+    faults: tuple[str, ...]
+    how: str  # what the addresses were held against
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+    @property
+    def sentence(self) -> str:
+        """The proof in one line for a person."""
+        if not self.passed:
+            return f"lineage is WRONG: {listed(self.faults, 3)}"
+        kind = "every element" if self.complete else f"{self.addresses:,} addresses"
+        return f"lineage of all {self.tensors} tensors proved, {kind} held against {self.how}"
+
+    @property
+    def record(self) -> str:
+        """The same without a number that may change when the sample does."""
+        return f"lineage of all {self.tensors} tensors, held against {self.how}"
+
+
+def prove(plan: Plan, *, most: int = 200, variant: str | None = None) -> Lineage:
+    """Follow the addresses of every output tensor; up to ``most`` elements of each are all followed, else a sample."""
+    outputs = {_numbered(file.name, output.name): output for file in plan.files for output in file.outputs}
+    source, target = read(plan.checkpoint.config, variant), _target(plan)
+    faults = [fault for name, output in outputs.items() for fault in _gaps(name, output)]
+    one, other = _side(source, plan.checkpoint.tensors), _side(target, outputs)
+    if one is None or other is None:
+        return _identity(plan, outputs, faults, most)
+    found = _Followed(outputs, one, other, most)
+    found.all()
+    how = f"the formulas of {one.family} and {other.family}"
+    return Lineage(len(outputs), found.addresses, found.complete, (*faults, *found.faults), how)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side's formula with what it needs: sizes, and what its tensors are called and shaped."""
+
+    family: str
+    formula: Formula
+    shape: Shape
+    layers: int
+    vocab: int
+    headers: Mapping[str, Header]
+    ranks: int  # 0 where files are not numbered
+
+    def at(self, role: str, layer: int, row: int, column: int) -> tuple[str, int, int]:
+        """The tensor, row and column, in the right file where ranks share a tensor."""
+        name, row, column = self.formula.place(self.shape, role, row, column)
+        name = name.format(layer=layer)
+        if not self.ranks:
+            return name, row, column
+        header = self.headers[f"0/{name}"]
+        axis = self.formula.ranked.get(role)
+        if role == "embed" and header.shape[1] == self.shape.hidden:
+            axis = 0  # Llama 3 divides the embedding by rows
+        if axis is None:
+            return f"0/{name}", row, column
+        part = header.shape[axis]
+        rank = (row, column)[axis] // part
+        return f"{rank}/{name}", row - rank * part * (axis == 0), column - rank * part * (axis == 1)
+
+    def has(self, role: str) -> bool:
+        name = self.formula.place(self.shape, role, 0, 0)[0].format(layer=0)
+        return (f"0/{name}" if self.ranks else name) in self.headers
+
+    def size(self, role: str) -> tuple[int, int]:
+        """Rows and columns in Llama's numbering; vectors have one column."""
+        s = self.shape
+        rows = {
+            "embed": self.vocab, "head": self.vocab, "q": s.heads * s.dim, "k": s.kv * s.dim, "v": s.kv * s.dim,
+            "gate": s.ffn, "up": s.ffn,
+        }.get(role.removesuffix(".bias"), s.hidden)  # fmt: skip
+        if role.endswith(".bias") or role.startswith("norm"):
+            return rows, 1
+        return rows, {"o": s.heads * s.dim, "down": s.ffn}.get(role, s.hidden)
+
+    def offset(self, name: str, row: int, column: int) -> int:
+        """The element's offset in storage."""
+        strides = self.headers[name].strides
+        return row * strides[0] + (column * strides[1] if len(strides) > 1 else 0)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _side(m: Meaning | None, headers: Mapping[str, Any]) -> _Side | None:
+    if m is None or m.family not in FORMULAS:
+        return None
+    formula = FORMULAS[m.family]
+    prefix = "model.language_model."
+    if any(name.startswith(prefix) for name in headers):
+        formula = nested(formula, prefix)
+    ranks = sum(name.endswith("/norm.weight") for name in headers)
+    stored = {
+        name: _Stored(tuple(h.shape), tuple(h.strides) if hasattr(h, "strides") else _row_major(h.shape))
+        for name, h in headers.items()
+    }
+    vocab, ffn = m.vocab, m.ffn
+    if ranks:  # params.json may state neither: output and w1 are cut by rows
+        vocab = vocab or stored["0/output.weight"].shape[0] * ranks
+        ffn = stored["0/layers.0.feed_forward.w1.weight"].shape[0] * ranks
+    assert vocab is not None and ffn is not None, m
+    return _Side(m.family, formula, Shape.of(m, ffn), m.layers, vocab, stored, ranks)
+
+
+class _Followed:
+    """The addresses followed so far, and what was wrong with them."""
+
+    def __init__(self, outputs: Mapping[str, Any], one: _Side, other: _Side, most: int) -> None:
+        self.one, self.other, self.outputs, self.most = one, other, outputs, most
+        self.addresses, self.complete = 0, True
+        self.faults: list[str] = []
+        self._reached: set[str] = set()
+        self._elements = 0
+
+    def all(self) -> None:
+        """Every role that the output has; then that no output is left over."""
+        for role in ("embed", "head", "norm", "norm.bias"):
+            if self.other.has(role):
+                self._role(role, 0)
+        roles = [name for role in LAYERED for name in (role, f"{role}.bias") if self.other.has(name)]
+        for layer in range(self.other.layers):
+            for role in roles:
+                self._role(role, layer)
+        if self.other.ranks:
+            self._copies()
+        unreached = sorted(self.outputs.keys() - self._reached)
+        if unreached:
+            self.faults.append(f"no formula names {listed(unreached)}")
+        total = sum(output.numel for name, output in self.outputs.items() if name in self._reached)
+        if not unreached and total != self._elements:
+            self.faults.append(f"the outputs have {total} elements, the formulas {self._elements}")
+
+    def _role(self, role: str, layer: int) -> None:
+        rows, columns = self.other.size(role)
+        self._elements += rows * columns
+        whole = rows * columns <= self.most
+        self.complete = self.complete and whole
+        for row, column in _sample(rows, columns, self.other.shape.dim, self.most, f"{role} {layer}"):
+            name, at_row, at_column = self.other.at(role, layer, row, column)
+            output = self.outputs.get(name)
+            if output is None:
+                self.faults.append(f"{name} is missing")
+                return
+            self._reached.add(name)
+            found = list(origins(output, self.other.offset(name, at_row, at_column)))
+            expected = self._expected(role, layer, row, column)
+            self.addresses += 1
+            if found != [expected]:
+                here = " and ".join(said(address) for address in found) or "nothing"
+                self.faults.append(f"{name}[{at_row}, {at_column}] comes from {here}, not from {said(expected)}")
+                return
+
+    def _expected(self, role: str, layer: int, row: int, column: int) -> Address:
+        source = self.one
+        if role == "head" and not source.has("head"):
+            role = "embed"
+        if not source.has(role):
+            return None, 0
+        if role.removesuffix(".bias") in ("k", "v") and source.shape.kv != self.other.shape.kv:
+            head, d = divmod(row, source.shape.dim)
+            row = head * source.shape.kv // self.other.shape.kv * source.shape.dim + d
+        name, row, column = source.at(role, layer, row, column)
+        return name, source.offset(name, row, column)
+
+    def _copies(self) -> None:
+        """Norms are in every rank's file; those behind the first must come from where the first one's do."""
+        for name in sorted(self.outputs.keys() - self._reached):
+            first = self.outputs.get(f"0/{name.partition('/')[2]}")
+            output = self.outputs[name]
+            same = ("boxes", "parts", "numel")
+            if first is not None and all(getattr(first, field) == getattr(output, field) for field in same):
+                self._reached.add(name)
+                self._elements += output.numel
+
+
+def _gaps(name: str, output: Any) -> Iterator[str]:
+    """Boxes or parts that do not add up to the tensor, or leave it."""
+    counts = [math.prod(n for n, _, _ in part.dims) for part in output.boxes]
+    counts += [math.prod(leaf.sizes) for _, leaf in output.parts]
+    if sum(counts) != output.numel:
+        yield f"{name} has {output.numel} elements and {sum(counts)} are written"
+
+
+def _sample(rows: int, columns: int, dim: int, most: int, seed: str) -> Iterator[tuple[int, int]]:
+    """All elements of a small tensor; of a large one boundaries of heads and halves, and some drawn at random."""
+    if rows * columns <= most:
+        yield from ((row, column) for row in range(rows) for column in range(columns))
+        return
+    drawn = random.Random(seed)
+    step = max(1, rows // dim // 4) * dim
+    inside = (0, 1, dim // 4, dim // 2 - 1, dim // 2, dim - 1)
+    edges = {first + at for first in range(0, rows, step) for at in inside}
+    chosen = {row for row in edges if row < rows} | {rows - 1, *(drawn.randrange(rows) for _ in range(12))}
+    for row in sorted(chosen):
+        yield from ((row, column) for column in {0, columns - 1, columns // 2, drawn.randrange(columns)})
+
+
+def _identity(plan: Plan, outputs: Mapping[str, Any], faults: list[str], most: int) -> Lineage:
+    """Without a formula for both sides: the same tensor under the same name, but for what GPT-2's two forms differ in."""
+    sources, addresses, complete = plan.checkpoint.tensors, 0, True
+    bare = {_bare(name): name for name in sources}
+    turned = _transposes(outputs) != _transposes(sources)
+    for name, output in outputs.items():
+        twin = bare.get(_bare(name))
+        if twin is None and not name.endswith(".bias"):
+            faults.append(f"no formula knows where {name} comes from")
+            continue
+        flip = turned and _bare(name).endswith(_CONV1D)
+        complete = complete and output.numel <= most
+        for element in _elements(name, output.numel, most):
+            expected: Address = (None, 0)
+            if twin is not None:
+                index = _index(element, output.shape)
+                strides = sources[twin].strides
+                index = index[::-1] if flip else index
+                expected = twin, sum(i * s for i, s in zip(index, strides, strict=True))
+            addresses += 1
+            if (found := list(origins(output, element))) != [expected]:
+                here = " and ".join(map(said, found)) or "nothing"
+                faults.append(f"element {element} of {name} comes from {here}")
+                break
+    return Lineage(len(outputs), addresses, complete, tuple(faults), "the same tensors of the source")
+
+
+#: matrices that GPT-2 keeps as [in, out] and nanoGPT as [out, in]
+_CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+
+
+def _transposes(headers: Mapping[str, Any]) -> bool:
+    """Whether a GPT-2 is stored as [in, out], by its one matrix that widens."""
+    return any(_bare(name).endswith("mlp.c_fc.weight") and h.shape[0] < h.shape[1] for name, h in headers.items())
+
+
+def _bare(name: str) -> str:
+    """A name without what torch.compile, GPT-2's releases and models with a vision tower put before it."""
+    for prefix in ("_orig_mod.", "transformer.", "language_model."):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _elements(name: str, count: int, most: int) -> Sequence[int]:
+    """All elements of a small tensor, some of a large one."""
+    drawn = random.Random(name)
+    return range(count) if count <= most else [0, count - 1, *(drawn.randrange(count) for _ in range(62))]
+
+
+def _index(element: int, shape: Sequence[int]) -> tuple[int, ...]:
+    index = []
+    for size in reversed(shape):
+        element, i = divmod(element, size)
+        index.append(i)
+    return tuple(reversed(index))
+
+
+def _target(plan: Plan) -> Meaning | None:
+    document = plan.documents.get("config.json") or plan.documents.get("params.json")
+    return read(json.loads(document)) if document is not None else None
+
+
+def _numbered(file: str, name: str) -> str:
+    """An output's name as checkpoints have it: with the rank where files are ranks."""
+    return f"{int(file.split('.')[1])}/{name.partition('/')[2] or name}" if file.startswith("consolidated.") else name
+
+
+def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
