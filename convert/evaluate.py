@@ -131,7 +131,7 @@ def evaluate(expr: Expr, region: Region, source: Source, scratch: Scratch) -> to
     if isinstance(expr, Folded):
         return expr.finished(region, _folded(expr, source, scratch))
     assert isinstance(expr, Value)
-    arrays = [evaluate(e, r, source, scratch) for e, r in zip(expr.inputs, expr.needs(region), strict=True)]
+    arrays = [evaluate(e, r, source, scratch) for e, r in expr.reads(region)]
     return expr.compute(region, *arrays)
 
 
@@ -141,7 +141,8 @@ def _folded(expr: Folded, source: Source, scratch: Scratch) -> torch.Tensor:
         state = None
         for region in expr.blocks():
             state = expr.folded(state, evaluate(expr.inputs[0], region, source, scratch))
-        scratch.folded[id(expr)] = state
+        assert state is not None, "nothing to fold"
+        scratch.folded[id(expr)] = expr.settled(state)
     found: torch.Tensor = scratch.folded[id(expr)]
     return found
 

@@ -95,8 +95,12 @@ class Folded(Value):
         """What is known after another block."""
         raise NotImplementedError(type(self).__name__)
 
+    def settled(self, state: torch.Tensor) -> torch.Tensor:
+        """What every region is made from, out of what is known after the last block; by default that itself."""
+        return state
+
     def finished(self, region: Region, state: torch.Tensor) -> torch.Tensor:
-        """The values of a region from what is known after the last block."""
+        """The values of a region from what ``settled`` returned."""
         raise NotImplementedError(type(self).__name__)
 
 

@@ -82,6 +82,10 @@ class Value(Expr):
         """Elementwise unless a subclass says otherwise."""
         return (region,) * len(self.inputs)
 
+    def reads(self, region: Region) -> Iterable[tuple[Expr, Region]]:
+        """What to read for a region, in the order in which ``compute`` gets it: one region of each input."""
+        return zip(self.inputs, self.needs(region), strict=True)
+
     def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError(type(self).__name__)
 
