@@ -7,7 +7,9 @@ and head_dim has nothing to do with hidden_size / num_attention_heads.
 
 from mappings.family import Fixed, Recognise, Setting
 from mappings.llama import LLAMA
-from mappings.via_scales import TANH_GELU
+from mappings.via_scales import one_of
+
+GELU = one_of("gelu_pytorch_tanh", "gelu", why="loaders disagree about any other activation of Gemma")
 
 GEMMA = LLAMA.derive(
     name="gemma",
@@ -19,9 +21,10 @@ GEMMA = LLAMA.derive(
     settings=(
         Setting("kv", "num_key_value_heads", default=16),
         Setting("head", "head_dim", default=256),
-        Setting("activation", "hidden_act hidden_activation", default="gelu_tanh", via=TANH_GELU),
+        Setting("", "hidden_act hidden_activation", default=(), via=GELU),
         Setting("context", "max_position_embeddings", default=8192),
         Setting("tied", "tie_word_embeddings", default=True),
+        Fixed("activation", "gelu_tanh", "GELU by tanh, also where the config says plain gelu"),
         Fixed("norm.offset", 1.0, "norms multiply by 1 + weight"),
         Fixed("embed.scale", "root of hidden", "embeddings are multiplied by the root of hidden_size"),
         Fixed("bias.mlp", False, "the MLP has no biases"),

@@ -1,4 +1,4 @@
-"""Scales and activations that Llama lacks, as families spell them: each key brought to the hub's constants and back."""
+"""Scales that Llama lacks, as families spell them: each key brought to the hub's constants and back."""
 
 from __future__ import annotations
 
@@ -56,21 +56,16 @@ def _width_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 WIDTH = Via("over the width it was tuned at", _width_read, _width_write)
 
 
-def _gelu_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    for key, value in values.items():
-        if value not in ("gelu", "gelu_pytorch_tanh"):
-            raise Unreadable(f"{key} = {value!r}, and loaders disagree about any activation of Gemma but GELU")
-    return {facts[0]: "gelu_tanh"}
+def one_of(*values: Any, why: str) -> Via:
+    """The keys state no fact; each must have one of the values, the first of which is written, and ``why`` says so."""
 
+    def read(facts: tuple[str, ...], found: Values) -> dict[str, Any]:
+        for key, value in found.items():
+            if value not in values:
+                raise Unreadable(f"{key} = {value!r}, but only {' or '.join(map(repr, values))} is understood: {why}")
+        return {}
 
-def _gelu_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
-    if set(facts.values()) != {"gelu_tanh"}:
-        raise Inexpressible("Gemma's activation is GELU by tanh, whatever is written")
-    return dict.fromkeys(keys, "gelu_pytorch_tanh")
-
-
-#: GELU by tanh, also where the config says plain "gelu"
-TANH_GELU = Via("GELU by tanh, whatever it says", _gelu_read, _gelu_write)
+    return Via(f"one of {', '.join(map(repr, values))}", read, lambda keys, facts: dict.fromkeys(keys, values[0]))
 
 
 def times(unit: float) -> Via:

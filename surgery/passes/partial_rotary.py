@@ -11,7 +11,7 @@ from typing import Any
 
 from surgery.model import Model
 from surgery.passes.pass_ import Pass
-from surgery.values import Exactness, Region, joined, narrowed, renamed
+from surgery.values import Exactness, Region, joined, narrowed, renamed, scaled
 
 #: large enough that a million tokens turn by 1e-10; 1e30 overflows float32 where theta is large
 FILLER = 1e16
@@ -37,12 +37,14 @@ def turn_whole_heads(model: Model, kind: str = "longrope") -> Model:
     if said is None:
         return model
     theta, scaling = said
+    # longrope's attention factor multiplies what is rotated, which now is all of a head
+    grows = dict(scaling or ()).get("attention_factor", 1.0)
     tensors = dict(model.tensors)
     for layer in range(sizes["layer"]):
         for name in _TURNED:
             turned, still = (f"{_LAYER}{n}".format(layer=layer) for n in (name, _still(name)))
             if turned in tensors:
-                tensors[turned] = joined(tensors[turned], tensors.pop(still), "pair")
+                tensors[turned] = joined(tensors[turned], scaled(tensors.pop(still), 1.0 / grows), "pair")
     turned_whole = {"rope__share": 1.0, "rope__theta": theta, "rope__scaling": scaling}
     return Model(facts, tensors).having(f"rotated whole, {kind}", **turned_whole)
 
@@ -96,7 +98,7 @@ _LISTS = ("short_factor", "long_factor")
 def _longrope(theta: float, scaling: Scaling, head: int, pair: int, context: int | None) -> Said | None:
     """The same frequencies over the whole head; the factors of a longrope over the part are kept in them."""
     table = dict(scaling or ())
-    if context is None or table.get("rope_type", "longrope") != "longrope":
+    if context is None or (table and (table["rope_type"] != "longrope" or table.get("attention_factor") is None)):
         return None
     # Both lengths are the same, or vLLM would derive an attention factor from their ratio and ignore the one given.
     plain: dict[str, Any] = {"factor": 1.0, "attention_factor": 1.0, "original_max_position_embeddings": context}

@@ -21,6 +21,7 @@ class MiniCPM(Trunk):
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         tied = config.get("tie_word_embeddings", not weights.has(self.output))
         super().__init__(weights, {**config, "tie_word_embeddings": tied})
+        self.qkv_bias = self.o_bias = bool(config.get("attention_bias"))
         self.branch = required(config, "scale_depth") / math.sqrt(self.layers)
 
     def embed(self, ids: Tensor) -> Tensor:
