@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from convert.checkpoint import Checkpoint, refuse_quantised
@@ -47,6 +48,11 @@ class Expected:
         """What the family calls the tensor of a role that has no index, such as ``embed``; empty if it has none."""
         rows = self.family.rows if self.family else ()
         return next((row.name for row in rows if row.roles == role), "")
+
+    @cached_property
+    def in_rows(self) -> Mapping[str, str]:
+        """What the rows call each stored tensor, where a family's files vary in a prefix."""
+        return {header.name: name for name, slabs in self.stored.items() for header in slabs.stored}
 
     def layer_of(self, name: str) -> int | None:
         """The layer that a tensor's name says it is of."""

@@ -1,4 +1,4 @@
-"""Every checkpoint of the shared ground, against expectations that were written down first (expected.json, with reasons)."""
+"""Every checkpoint of the shared ground, against expectations that were written down first: expected.json."""
 
 import json
 from pathlib import Path

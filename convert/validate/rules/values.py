@@ -71,7 +71,7 @@ def rows_constant(subject: Subject) -> Iterator[Found]:
     beyond = _unused_rows(subject)
     ends = (subject.expected.row_name("embed"), subject.expected.row_name("head"))
     for file, name, seen in _seen(subject):
-        allowed = beyond if name in ends else 0
+        allowed = beyond if _row(subject, name) in ends else 0
         if seen.constant > allowed and not seen.zero:
             yield Found(file, f"{seen.constant} of {seen.rows} rows of {show(name)}", name)
 
@@ -87,7 +87,12 @@ def tensors_equal(subject: Subject) -> Iterator[Found]:
     first: dict[str, str] = {}
     for file, name, seen in _seen(subject):
         plain = seen.zero or not seen.digest or seen.constant == seen.rows > 0
-        if len(subject.tensors[name].shape) < 2 or plain or _SHARED.search(name) or subject.expected.left(name):
+        if (
+            len(subject.tensors[name].shape) < 2
+            or plain
+            or _SHARED.search(name)
+            or subject.expected.left(_row(subject, name))
+        ):
             continue
         if (other := first.setdefault(seen.digest, name)) != name:
             yield Found(file, f"{show(name)} equals {show(other)}", name)
@@ -114,6 +119,10 @@ def _seen(subject: Subject) -> Iterator[tuple[str, str, Seen]]:
         plain = name.partition("/")[2] if subject.kind == "meta" else name
         if (seen := scanned.get((tensor.file, plain))) is not None:
             yield tensor.file, name, seen
+
+
+def _row(subject: Subject, name: str) -> str:
+    return subject.expected.in_rows.get(name, name)
 
 
 def _unused_rows(subject: Subject) -> int:
