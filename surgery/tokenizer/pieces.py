@@ -75,7 +75,7 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     for place, text in enumerate(added, 1):
         model.pieces.add(piece=text, score=0.0 if scores == "published" else lowest - place)
     data: bytes = model.SerializeToString()
-    own = _bare(data)
+    own = bare(data)
     out = tuple(text for text in added if own.encode(text.replace(SPACE, " "), out_type=str) != [text])
     return Merge(data, tuple(added), tuple(duplicates), tuple(skipped.items()), out)
 
@@ -93,7 +93,7 @@ def refusal(text: str) -> str | None:
 
 def _chained(base: bytes, known: AbstractSet[str], words: Iterable[str]) -> Iterator[str]:
     """Each word behind the steps to it, from the left; characters that the base spells in bytes are steps too."""
-    own = _bare(base)
+    own = bare(base)
     for word in words:
         joined = ""
         for part in _parts(own, known, word.replace(" ", SPACE)):
@@ -108,7 +108,7 @@ def _parts(own: Any, known: AbstractSet[str], word: str) -> Iterator[str]:
         yield from own.encode(run.replace(SPACE, " "), out_type=str) if covered else run
 
 
-def _bare(model: bytes) -> Any:
+def bare(model: bytes) -> Any:
     """The engine without what it does around a text, so that a piece can be put to it as it is."""
     changed = parsed(model)
     changed.normalizer_spec.add_dummy_prefix = False
