@@ -33,6 +33,7 @@ def run_child(
     device: str = "cpu",
     with_transformers: bool = False,
     additions: Sequence[Mapping[str, Any]] = (),
+    shared: tuple[Sequence[int], Sequence[int]] | None = None,
     memory: int | None = None,
     threads: int | None = None,
 ) -> Verdict:
@@ -45,6 +46,7 @@ def run_child(
         "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
         "output_variant": output_variant, "prompts": prompts, "seed": seed, "device": device,
         "with_transformers": with_transformers, "additions": list(additions),
+        "shared": [list(ids) for ids in shared] if shared is not None else None,
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     root = str(Path(__file__).resolve().parents[2])

@@ -17,6 +17,7 @@ from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
 from convert.verification.meaning import Meaning
 from convert.verification.prompts import Prompts, choose, encoded, lengths
+from convert.verification.shared import Renumbered, shared_texts
 from convert.verification.verdict import (
     Compute,
     Exactness,
@@ -95,8 +96,12 @@ def verify(
     device: str = "cpu",
     with_transformers: bool = False,
     additions: Sequence[Mapping[str, Any]] = (),
+    shared: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> Verdict:
     """Whether `output` computes what `source` computes, as far as `exactness` promises it.
+
+    `shared` are the ids, in the source and in the output, of the tokens that both have, where the vocabularies differ by
+    more than tokens behind the last; only those are compared.
 
     `additions` are adapters and deltas (JSON of `convert.checkpoint.stored.Addition`) that the source is to be read with.
 
@@ -115,6 +120,10 @@ def verify(
     one = decoder_for(source.config, read, variant)
     other = decoder_for(output.config, weights, output_variant)
     tokenizer = output.documents.get("tokenizer.json")
+    texts: Sequence[Sequence[int]] = encoded(tokenizer.path) if tokenizer is not None and not prompts else ()
+    if shared is not None:
+        one, other = Renumbered(one, shared[0]), Renumbered(other, shared[1])
+        texts = shared_texts(texts, shared[1])
     return judge(
         one,
         other,
@@ -125,7 +134,7 @@ def verify(
         seed=seed,
         size=sum(tensor.nbytes for tensor in source.tensors.values()),
         meanings=(meaning.read(source.config, variant), meaning.read(output.config, output_variant)),
-        texts=encoded(tokenizer.path) if tokenizer is not None and not prompts else (),
+        texts=texts,
         stocked=Stocked(source, output) if with_transformers else None,
     )
 
