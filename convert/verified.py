@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.planning import Plan, weakest
+from convert.prepare import plan_conversion
+from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
+from surgery.errors import ConversionError, show
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A verdict in the form that the writer asks for."""
+    """A verdict in the form that the writer asks for, and the lineage of the plan that was carried out."""
 
     verdict: Verdict
+    lineage: Lineage | None = None  # None: the plan edits the model, so that no formula says where elements come from
 
     @property
     def passed(self) -> bool:
-        return self.verdict.passed
+        return self.verdict.passed and (self.lineage is None or self.lineage.passed)
+
+    @property
+    def sentence(self) -> str:
+        """What was proved, no more: layers and lineage, or logits."""
+        return f"{self.verdict.sentence}; {self.lineage.sentence}" if self.lineage is not None else self.verdict.sentence
 
     def lines(self) -> list[str]:
-        return [self.verdict.sentence, f"tolerance: {self.verdict.tolerance.because}"]
+        told = [finding.line for finding in self.verdict.findings if finding.status != "explained"]
+        return [self.sentence, *told, f"tolerance: {self.verdict.tolerance.because}"]
 
     def record(self) -> dict[str, Any]:
         """What the manifest keeps: what was proved and allowed, but no measured number, so that bytes stay the same."""
         return {
-            "verdict": "passed" if self.verdict.passed else "failed",
+            "verdict": "passed" if self.passed else "failed",
             "mode": self.verdict.mode,
             "compute": self.verdict.compute,
             "proved": self.verdict.proved,
+            "lineage": "not proved" if self.lineage is None else f"{self.lineage.which}, against {self.lineage.how}",
+            "findings": [{"fact": finding.fact, "status": finding.status} for finding in self.verdict.findings],
             "tolerance": self.verdict.tolerance.because,
         }
 
@@ -55,8 +69,10 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
             additions=[
                 {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
             ],
+            shared=plan.shared,
         )
-        return Checked(verdict)
+        edited = plan.checkpoint.additions or plan.shared is not None
+        return Checked(verdict, None if edited else prove(plan, variant=source_variant))
 
     return check
 
@@ -64,3 +80,35 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
 def variant_of(label: str) -> str | None:
     """The variant in a label such as ``baichuan-2-7b``."""
     return label.partition("-")[2] or None
+
+
+def saved_plan(path: Path) -> Plan:
+    """The plan of a file written by ``--plan-out``, made again from its wish; the weights are not read."""
+    try:
+        saved = json.loads(path.read_text())
+        wish, options, digest = saved["wish"], saved["options"], saved["digest"]
+        plan = plan_conversion(open_checkpoint(wish["src"]), wish["to"], source=wish["from"], **options)
+    except (ValueError, KeyError, TypeError):
+        raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
+    if plan.digest != digest:
+        raise ConversionError(
+            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
+            "something else. Make the plan again and look at it."
+        )
+    return plan
+
+
+def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = None) -> Plan | None:
+    """The plan by which ``output`` was made of ``source``, if its manifest says so and the plan still gives its tensors."""
+    manifest = output.documents.get("weightsmith.json")
+    path = manifest.path if manifest is not None else output.path / "weightsmith.json"
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        family = told["target"].partition("-")[0]
+        plan = plan_conversion(source, family, variant=variant or variant_of(told["source"]["family"]), **told["options"])
+    except (ValueError, KeyError, TypeError, AttributeError, ConversionError):
+        return None  # an edit, another version, or another source: its plan is not to be had, which is said and no failure
+    planned = {output_.name: output_.shape for file in plan.files for output_ in file.outputs}
+    return plan if planned == {name: stored.shape for name, stored in output.tensors.items()} else None

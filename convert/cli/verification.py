@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,51 +12,114 @@ from convert.cli.running import emit
 from surgery.errors import VerificationFailed
 
 if TYPE_CHECKING:
+    from convert.verification.movement import Lineage
     from convert.verification.verdict import Verdict
+
+_EXACTNESS = click.Choice(["byte", "algebraic", "approximate"])
+_COMPUTE = click.Choice(["float32", "float64"])
 
 
 @click.command("verify")
-@click.argument("src")
-@click.argument("out")
+@click.argument("src", required=False)
+@click.argument("out", required=False)
 @click.option("--mode", type=click.Choice(["full", "quick"]), default="full", show_default=True, help="quick samples layers.")
+@click.option("--exactness", type=_EXACTNESS, help="What OUT promises; default: what its plan says, else algebraic.")
+@click.option("--compute", type=_COMPUTE, default="float32", show_default=True, help="Arithmetic.")
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
+@click.option("--with", "witness", type=click.Choice(["transformers"]), help="Also run OUT (and SRC) by the library's class.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as one HTML page.")
 @click.option(
-    "--exactness", type=click.Choice(["byte", "algebraic", "approximate"]), default="algebraic", show_default=True,
-    help="What the output promises: decides the tolerance.",
-)
-@click.option("--compute", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Arithmetic.")
+    "--plan", "saved", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Prove a saved plan's movement instead; no weights are read.",
+)  # fmt: skip
 @variant_option
 @click.option("--output-variant", help="Which variant OUT is, where its files cannot tell.")
 @json_option
 @debug_option
-def verify_(
-    src: str, out: str, mode: str, exactness: str, compute: str, variant: str | None, output_variant: str | None,
-    as_json: bool, debug: bool,
-) -> None:  # fmt: skip
+def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool, debug: bool, **options: Any) -> None:
     """Prove that OUT computes what SRC computes: both are run from their own files, layer by layer, in bounded memory.
 
     The decoders do not use the conversion tables, so an error in a table cannot hide. Exit status 5 when they differ.
     """
+    if saved is not None:
+        if src is not None:
+            raise click.UsageError("--plan FILE holds the source and the target; give no SRC and OUT beside it.")
+        _plan(saved, as_json)
+        return
+    if src is None or out is None:
+        raise click.UsageError("give SRC and OUT (or --plan FILE).")
+    _checkpoints(src, out, as_json, **options)
+
+
+def _checkpoints(
+    src: str, out: str, as_json: bool, *, mode: Any, exactness: str | None, compute: Any, device: str, witness: str | None,
+    report: Path | None, variant: str | None, output_variant: str | None,
+) -> None:  # fmt: skip
     from convert.checkpoint import open_checkpoint
+    from convert.planning import weakest
     from convert.verification.child import run_child
+    from convert.verification.movement import prove
+    from convert.verified import remade_plan
 
     one, other = open_checkpoint(src), open_checkpoint(out)
+    plan = remade_plan(one, other, variant)
+    promised: Any = exactness or (str(weakest(plan.files)) if plan is not None else "algebraic")
     verdict = run_child(
-        one.path, other.path, mode=mode, exactness=exactness, compute=compute, variant=variant, output_variant=output_variant
-    )  # type: ignore[arg-type]
-    emit(verdict_text(verdict), as_json, verdict.to_json)
+        one.path, other.path, mode=mode, exactness=promised, compute=compute, variant=variant,
+        output_variant=output_variant, device=device, with_transformers=witness is not None,
+    )  # fmt: skip
+    lineage = prove(plan, variant=variant) if plan is not None else None
+    if report is not None:
+        from convert.verified_page import write_page
+
+        write_page(report, verdict, (one, other), plan, lineage, promised, (variant, output_variant))
+    emit(verdict_text(verdict, lineage), as_json, lambda: {**verdict.to_json(), "lineage": _lineage(lineage)})
     if not verdict.passed:
         raise VerificationFailed(f"OUT does not compute what SRC computes (first different: {verdict.first_divergence}).")
+    if lineage is not None and not lineage.passed:
+        raise VerificationFailed(lineage.sentence)
 
 
-def verdict_text(verdict: Verdict) -> str:
+def _plan(saved: Path, as_json: bool) -> None:
+    from convert.verification.movement import prove
+    from convert.verified import saved_plan, variant_of
+
+    plan = saved_plan(saved)
+    lineage = prove(plan, variant=variant_of(plan.source))
+    text = lineage.sentence if lineage is not None else "not proved: the plan edits the model"
+    emit(f"{plan.source} -> {plan.target}: {text}", as_json, lambda: {"lineage": _lineage(lineage)})
+    if lineage is not None and not lineage.passed:
+        raise VerificationFailed(lineage.sentence)
+
+
+def _lineage(lineage: Lineage | None) -> dict[str, Any] | None:
+    if lineage is None:
+        return None
+    return {
+        "passed": lineage.passed,
+        "tensors": lineage.tensors,
+        "addresses": lineage.addresses,
+        "complete": lineage.complete,
+        "against": lineage.how,
+        "faults": list(lineage.faults),
+        "unfollowed": list(lineage.unfollowed),
+    }
+
+
+def verdict_text(verdict: Verdict, lineage: Lineage | None = None) -> str:
     """A verdict on one screen."""
     logits = verdict.logits
+    kind = "logits   " if verdict.mode == "full" else "head rows"
     return "\n".join(
         [
             verdict.sentence,
             f"  source {verdict.source_family}, output {verdict.output_family}: {verdict.frame}",
-            f"  logits    largest difference {logits.largest:.3g}, mean {logits.mean:.3g}, relative {logits.error:.2e}",
+            f"  {kind} largest difference {logits.largest:.3g}, mean {logits.mean:.3g}, relative {logits.error:.2e}",
             f"  agreement top-1 {logits.top1:.2%}, top-5 {logits.top5:.2%}, KL {logits.kl_source_output:.2e}",
+            f"  prompts   {verdict.prompts}",
             f"  tolerance {verdict.tolerance.because}",
+            *(f"  config    {finding.line}" for finding in verdict.findings),
+            *(f"  witness   {stock.line}" for stock in verdict.stock),
+            *([f"  {lineage.sentence}"] if lineage is not None else []),
         ]
     )

@@ -22,11 +22,22 @@ def origins(output: Any, target: int) -> Iterator[Address]:
             yield from _behind(expr, tuple(at[axis] for axis in expr.axes))
 
 
+#: operations that keep every element in its place; what they do to it is for the decoders to see
+_IN_PLACE = {"Scaled", "Shifted", "UnitRows", "Dequantised", "Cast", "LowRank", "Added"}
+
+
+class Unfollowed(Exception):
+    """An element that is made of several: it has no single address."""
+
+
 def _behind(expr: Any, index: tuple[int, ...]) -> Iterator[Address]:
-    """The address that an element of an expression is computed from: each operation keeps elements in their places."""
+    """The address that an element of an expression is computed from."""
     while hasattr(expr, "inputs"):
-        start = getattr(expr, "start", ())
-        index = tuple(i + s for i, s in zip(index, start, strict=True)) if start else index
+        kind = type(expr).__name__
+        if kind == "Narrowed":
+            index = tuple(i + s for i, s in zip(index, expr.start, strict=True))
+        elif kind not in _IN_PLACE:
+            raise Unfollowed(expr.describe())
         expr = expr.inputs[0]
     for piece in expr.pieces:
         inside = tuple(i - s for i, s in zip(index, piece.start, strict=True))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from convert.verification.addresses import Address, origins, said
+from convert.verification.addresses import Address, Unfollowed, origins, said
 from convert.verification.meaning import Meaning, read
 from convert.verification.placement import FORMULAS, LAYERED, Formula, Shape, nested
 from surgery.errors import listed
@@ -54,6 +55,7 @@ class Lineage:
     complete: bool  # every element, not a sample
     faults: tuple[str, ...]
     how: str  # what the addresses were held against
+    unfollowed: tuple[str, ...] = ()  # outputs whose elements are made of several, and how
 
     @property
     def passed(self) -> bool:
@@ -65,26 +67,37 @@ class Lineage:
         if not self.passed:
             return f"lineage is WRONG: {listed(self.faults, 3)}"
         kind = "every element" if self.complete else f"{self.addresses:,} addresses"
-        return f"lineage of all {self.tensors} tensors proved, {kind} held against {self.how}"
+        return f"lineage of {self.which} proved, {kind} held against {self.how}"
 
     @property
-    def record(self) -> str:
-        """The same without a number that may change when the sample does."""
-        return f"lineage of all {self.tensors} tensors, held against {self.how}"
+    def which(self) -> str:
+        """How many tensors were followed."""
+        if not self.unfollowed:
+            return f"all {self.tensors} tensors"
+        return f"{self.tensors - len(self.unfollowed)} of {self.tensors} tensors (not of {listed(self.unfollowed, 3)})"
 
 
-def prove(plan: Plan, *, most: int = 200, variant: str | None = None) -> Lineage:
-    """Follow the addresses of every output tensor; up to ``most`` elements of each are all followed, else a sample."""
+def prove(plan: Plan, *, most: int = 200, variant: str | None = None) -> Lineage | None:
+    """Follow the addresses of every output tensor; up to ``most`` elements of each are all followed, else a sample.
+
+    None where the plan edits the model: other layers, widths or tokens have no formula.
+    """
     outputs = {_numbered(file.name, output.name): output for file in plan.files for output in file.outputs}
     source, target = read(plan.checkpoint.config, variant), _target(plan)
+    if source is None or target is None or any(map(operator.ne, _sizes(source), _sizes(target))):
+        return None
     faults = [fault for name, output in outputs.items() for fault in _gaps(name, output)]
     one, other = _side(source, plan.checkpoint.tensors), _side(target, outputs)
     if one is None or other is None:
         return _identity(plan, outputs, faults, most)
+    if one.vocab != other.vocab:
+        return None
     found = _Followed(outputs, one, other, most)
     found.all()
     how = f"the formulas of {one.family} and {other.family}"
-    return Lineage(len(outputs), found.addresses, found.complete, (*faults, *found.faults), how)
+    return Lineage(
+        len(outputs), found.addresses, found.complete, (*faults, *found.faults), how, tuple(found.unfollowed)
+    )
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,7 @@ class _Followed:
         self.one, self.other, self.outputs, self.most = one, other, outputs, most
         self.addresses, self.complete = 0, True
         self.faults: list[str] = []
+        self.unfollowed: list[str] = []
         self._reached: set[str] = set()
         self._elements = 0
 
@@ -202,7 +216,11 @@ class _Followed:
                 self.faults.append(f"{name} is missing")
                 return
             self._reached.add(name)
-            found = list(origins(output, self.other.offset(name, at_row, at_column)))
+            try:
+                found = list(origins(output, self.other.offset(name, at_row, at_column)))
+            except Unfollowed as how:
+                self.unfollowed.append(f"{name}: {how}")
+                return
             expected = self._expected(role, layer, row, column)
             self.addresses += 1
             if found != [expected]:
@@ -310,6 +328,11 @@ def _index(element: int, shape: Sequence[int]) -> tuple[int, ...]:
         element, i = divmod(element, size)
         index.append(i)
     return tuple(reversed(index))
+
+
+def _sizes(m: Meaning) -> tuple[int | None, ...]:
+    """What a conversion keeps; Meta's vocabulary may be left to the tensors."""
+    return m.layers, m.hidden, m.heads, m.dim
 
 
 def _target(plan: Plan) -> Meaning | None:
