@@ -107,9 +107,7 @@ def stream_values(
         yield memoryview(out.view(torch.uint8).numpy().data) if out.numel() else memoryview(b"")
 
 
-def _fill(
-    out: torch.Tensor, low: int, high: int, expr: Expr, leaf: Leaf, source: Source, scratch: Scratch, store: Store
-) -> None:
+def _fill(out: torch.Tensor, low: int, high: int, expr: Expr, leaf: Leaf, source: Source, scratch: Scratch, store: Store) -> None:
     """Put what ``expr`` has of the target addresses [low, high) into ``out``, by ``store(values, place)``."""
     order = sorted(range(len(leaf.axes)), key=lambda i: -leaf.strides[i])
     to_role = [[leaf.axes[i] for i in order].index(axis) for axis in expr.axes]

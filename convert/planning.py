@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from convert.checkpoint import Checkpoint
+from convert.stream import Source
 from mappings.rows import Target
 from surgery.dtypes import ITEMSIZE, ROUNDING
 from surgery.layout import Leaf
@@ -29,9 +30,17 @@ _TORCH = 260 << 20  # bytes: torch loaded, and its blocks
 _PER_TENSOR = 1500  # bytes
 
 
+class Bits(Protocol):
+    """What yields a tensor's bytes where they are neither moved nor computed: a lossless delta."""
+
+    @property
+    def reads(self) -> frozenset[str]: ...
+    def stream(self, source: Source, /) -> Iterator[memoryview]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output tensor. ``boxes`` when it is only moved, ``parts`` when something is computed."""
+    """One output tensor. ``boxes`` when it is only moved, ``parts`` when something is computed, else ``bits``."""
 
     name: str
     dtype: str
@@ -40,6 +49,7 @@ class Output:
     begin: int  # byte offset in the file's payload
     boxes: tuple[Box, ...]
     parts: tuple[tuple[Expr, Leaf], ...] = ()
+    bits: Bits | None = None
 
     @property
     def nbytes(self) -> int:
@@ -52,6 +62,8 @@ class Output:
     @property
     def reads(self) -> frozenset[str]:
         """The names of the source tensors."""
+        if self.bits is not None:
+            return self.bits.reads
         if self.parts:
             return frozenset().union(*(sources(expr) for expr, _ in self.parts))
         return frozenset(b.source for b in self.boxes if b.source is not None)
@@ -149,7 +161,7 @@ class Plan:
         for file in self.files:
             told.update(file.name.encode() + b"\0" + file.header)
             for output in file.outputs:
-                told.update(repr((output.name, output.boxes, output.parts)).encode())
+                told.update(repr((output.name, output.boxes, output.parts, output.bits)).encode())
         for name, content in sorted(self.documents.items()):
             told.update(name.encode() + b"\0" + content)
         told.update(repr((self.copies, self.tokenizer, sorted(self.options.items()))).encode())

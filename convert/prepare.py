@@ -20,6 +20,7 @@ from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
 from mappings.slabs import names_all
 from surgery.dtypes import FLOATS, ITEMSIZE
+from surgery.edits.dtype import cast
 from surgery.edits.mtp import drop_mtp
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.layout import leaves, parse
@@ -27,8 +28,7 @@ from surgery.legalise import Unexpressible, legalise
 from surgery.model import Artefact, Model
 from surgery.movement import Piece
 from surgery.passes import PASSES, Pass
-from surgery.roles import stays_float32
-from surgery.values import WIDENING, Exactness, Moved, cast
+from surgery.values import WIDENING, Exactness, Moved
 
 
 def open_artefact(
@@ -163,17 +163,25 @@ def target_family(to: str, model: Model) -> Family:
     return min(named, key=lambda f: len(refusals(f, model.facts)))
 
 
-def plan_repack(checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE) -> Plan:
-    """The identity: the same tensors under the same names, as safetensors in shards of the wished size."""
-    targets = []
+def plan_repack(
+    checkpoint: Checkpoint, *, max_shard_size: int = SHARD_SIZE, without: Mapping[str, str] | None = None
+) -> Plan:
+    """The identity: the same tensors under the same names, as safetensors in shards of the wished size.
+
+    ``without`` names tensors to leave out, and why.
+    """
+    targets, left = [], dict(without or {})
     for stored in checkpoint.tensors.values():
+        if stored.name in left:
+            continue
         axes = tuple(f"axis{i}" for i in range(len(stored.shape)))
         leaf = leaves(parse(" ".join(axes)), dict(zip(axes, stored.shape, strict=True)))[0]
         piece = Piece(stored.name, 0, (0,) * len(axes), stored.shape, stored.strides)
         parts = ((Moved(axes, stored.shape, stored.dtype, (piece,)), leaf),) if stored.numel else ()
         targets.append(Target(stored.name, stored.shape, stored.dtype, parts))
     config = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
-    return _assemble(checkpoint, ("as stored", "as stored"), targets, config, {"max_shard_size": max_shard_size})
+    options = {"max_shard_size": max_shard_size}
+    return _assemble(checkpoint, ("as stored", "as stored"), targets, config, options, left=left)
 
 
 def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[Family, ...]:
@@ -236,14 +244,7 @@ def _tokenizer(artefact: Artefact, target: Family, how: How) -> TokenizerPlan | 
 
 
 def _as_dtype(model: Model, dtype: str | None) -> Model:
-    if dtype is None:
-        return model
-    code = next((code for code, name in FLOATS.items() if name == dtype), None)
-    if code is None:
-        raise UsageError(f"--dtype {show(dtype)}: choose one of {listed(FLOATS.values())}.")
-    halved = ITEMSIZE[code] < ITEMSIZE["F32"]
-    changing = {name: e for name, e in model.tensors.items() if not (halved and e.dtype == "F32" and stays_float32(name))}
-    return model.using({name: cast(expr, code) for name, expr in changing.items()})
+    return model if dtype is None else cast(model, dtype)
 
 
 def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:

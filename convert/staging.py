@@ -27,7 +27,7 @@ from surgery.errors import OutputBusy, StorageFailed, show
 JOURNAL = "journal.jsonl"
 OWNER = "owner.json"
 _OURS = re.compile(
-    r"(model(-\d{5}-of-\d{5})?\.safetensors|consolidated\.\d{2,}\.pth|ckpt\.pt)(\.tmp\.\d+\.[0-9a-f]+)?|journal\.jsonl|owner\.json"
+    r"(model(-\d{5}-of-\d{5})?\.safetensors|consolidated\.\d{2,}\.pth|ckpt\.pt|delta\.zst)(\.tmp\.\d+\.[0-9a-f]+)?|journal\.jsonl|owner\.json"
 )
 _CHUNK = 1 << 20
 

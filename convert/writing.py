@@ -214,6 +214,8 @@ class _Run:
 
     def _stream(self, output: Output, scratch: Scratch) -> Any:
         source = Source(self.plan.checkpoint.tensors, self.sources.read_into)
+        if output.bits is not None:
+            return output.bits.stream(source)
         if not output.computed:
             return stream(output.boxes, output.numel, ITEMSIZE[output.dtype], source, scratch)
         import torch

@@ -38,9 +38,7 @@ class Place:
     def inputs(self) -> int:
         """The axis of the file's matrix that is multiplied over: 1, or 0 where it is stored transposed (Conv1D)."""
         over = {axis for name in self.slot.row.roles.split() for axis in role(name).over}
-        crossing = [
-            {a for p in along for a, s in zip(p.axes, p.leaf.strides, strict=True) if s} for along in self.slot.by_axis
-        ]
+        crossing = [{a for p in along for a, s in zip(p.axes, p.leaf.strides, strict=True) if s} for along in self.slot.by_axis]
         return 1 if crossing[1] <= over else 0
 
 
@@ -66,9 +64,7 @@ def places(family: Family, model: Model) -> Mapping[str, Place]:
 def with_product(model: Model, place: Place, product: Product) -> Model:
     """The model with a product of low rank added to one tensor of its file."""
     if len(place.shape) != 2:
-        raise ConversionError(
-            f"{show(place.name)} is a tensor of shape {place.shape}, not the matrix of a linear layer."
-        )
+        raise ConversionError(f"{show(place.name)} is a tensor of shape {place.shape}, not the matrix of a linear layer.")
     inputs = place.inputs if not product.embedding else 1 - place.inputs
     rank = product.down.shape[0] if product.down.shape else 0
     wanted = ((rank, place.shape[inputs]), (place.shape[1 - inputs], rank))

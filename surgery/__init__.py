@@ -12,16 +12,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surgery.edits.dtype import cast
     from surgery.edits.heads import repeat_kv
-    from surgery.edits.tie import untie
+    from surgery.edits.tie import tie, untie
 
 #: edit -> the module that has it
 _EDITS = {
+    "cast": "surgery.edits.dtype",
     "repeat_kv": "surgery.edits.heads",
+    "tie": "surgery.edits.tie",
     "untie": "surgery.edits.tie",
 }
 
-__all__ = ["repeat_kv", "untie"]
+__all__ = ["cast", "repeat_kv", "tie", "untie"]
 
 
 def __getattr__(name: str) -> Any:

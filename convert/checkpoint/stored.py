@@ -38,9 +38,7 @@ class Stored:
         if 0 in self.shape:
             return True
         wanted = row_major(self.shape)
-        return all(
-            size == 1 or stride == want for size, stride, want in zip(self.shape, self.strides, wanted, strict=True)
-        )
+        return all(size == 1 or stride == want for size, stride, want in zip(self.shape, self.strides, wanted, strict=True))
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

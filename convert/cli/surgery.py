@@ -14,8 +14,15 @@ from convert.version import VERSION
 #: command -> (module:attribute, one line for --help)
 COMMANDS = {
     "untie": ("convert.cli.edits:untie_", "Give the output projection a tensor of its own."),
+    "tie": ("convert.cli.edits:tie_", "Leave out an output projection that equals the embeddings."),
+    "cast": ("convert.cli.edits:cast_", "Another element type, with an audit of what it costs."),
+    "reshard": ("convert.cli.edits:reshard_", "The same tensors in files of another size; any family."),
+    "to-safetensors": ("convert.cli.edits:to_safetensors_", "The same tensors as safetensors; any family."),
+    "drop-buffers": ("convert.cli.edits:drop_buffers_", "Leave out what every loader computes anew."),
     "repeat-kv": ("convert.cli.edits:repeat_kv_", "Repeat key-value heads, for more devices than heads."),
     "merge-lora": ("convert.cli.additions:merge_lora_", "Merge LoRA adapters into their base, or take one out."),
+    "apply-delta": ("convert.cli.additions:apply_delta_", "Add a delta to its base."),
+    "make-delta": ("convert.cli.additions:make_delta_", "What a target adds to its base, rounded or lossless."),
 }
 
 

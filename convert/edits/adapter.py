@@ -50,9 +50,7 @@ class Adapter:
     config: AdapterConfig
     pairs: Mapping[str, Pair]  # module -> its matrices
     replaced: Mapping[str, Stored] = field(default_factory=dict)  # tensor of the base -> what replaces it
-    copies: Mapping[str, tuple[Stored, ...]] = field(
-        default_factory=dict
-    )  # tensor of the base -> untrained copies of it
+    copies: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)  # tensor of the base -> untrained copies of it
 
 
 def read_adapter(checkpoint: Checkpoint) -> Adapter:
@@ -143,9 +141,7 @@ def _pair(module: str, parts: Mapping[str, Stored], config: AdapterConfig) -> Pa
     embedding = any(what.startswith("lora_embedding") for what in parts)
     names = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
     if absent := [name for name in names if name not in parts]:
-        raise ConversionError(
-            f"the adapter has no {absent[0]} for the module {show(module)}: it is incomplete. Get it again."
-        )
+        raise ConversionError(f"the adapter has no {absent[0]} for the module {show(module)}: it is incomplete. Get it again.")
     if strange := parts.keys() - {*names, "lora_B.bias"}:
         raise ConversionError(
             f"the adapter has both linear and embedding matrices for the module {show(module)}: {listed(strange)}."

@@ -125,9 +125,7 @@ def _table(config: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
 def _rank(key: str, value: Any) -> int:
     if type(value) is not int or not 0 < value <= _MOST_RANK:
         said = "is missing" if value is None else f"is {show(value)}"
-        raise ConversionError(
-            f"adapter_config.json: {key} {said}, but a rank is a whole number from 1 on. The file is damaged."
-        )
+        raise ConversionError(f"adapter_config.json: {key} {said}, but a rank is a whole number from 1 on. The file is damaged.")
     return value
 
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from convert.checkpoint import Checkpoint, Stored, open_adapter, open_sources
-from convert.documents import is_licence
 from convert.edits.adapter import Adapter, check_alone, read_adapter, rows_of_base_differ
-from convert.edits.origin import family_of
-from convert.tokenizing import has_tokenizer
+from convert.edits.origin import documents_with, family_of
 from mappings.family import Family
 from mappings.slabs import as_in_rows
 from mappings.updates import Place, Product, places, with_product, with_sum, with_tensor
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.model import Artefact, Model
-
-_CARRIED_NOT = frozenset({"config.json", "generation_config.json", "adapter_config.json", "README.md"})
 
 
 def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, subtract: bool = False) -> Artefact:
@@ -55,7 +50,7 @@ def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, 
             bias = as_in_rows(family, f"{module}.bias")
             model = with_sum(model, _place(known, bias, f"{module} (its bias)", artefact), pair.bias, scale)
     _check_tied(model, found, known, family)
-    documents, told = _documents(checkpoint, read, grown=model.facts["vocab"] != artefact.model.facts["vocab"])
+    documents, told = documents_with(checkpoint, read, grown=model.facts["vocab"] != artefact.model.facts["vocab"])
     verb = "taken out" if subtract else "merged"
     times = "" if weight == 1.0 else f", {weight:g} times"
     says = f"an adapter of {len(found.pairs)} matrices is {verb} ({Path(read.path).name}){times}"
@@ -85,9 +80,7 @@ def _replaced(model: Model, family: Family, replaced: Mapping[str, Stored]) -> t
     known = places(family, model)
     old = model.facts["vocab"]
     rows = {
-        stored.shape[0]
-        for name, stored in replaced.items()
-        if name in known and _of_vocabulary(known[name]) and stored.shape
+        stored.shape[0] for name, stored in replaced.items() if name in known and _of_vocabulary(known[name]) and stored.shape
     }
     if len(rows) > 1:
         raise ConversionError(
@@ -105,9 +98,7 @@ def _replaced(model: Model, family: Family, replaced: Mapping[str, Stored]) -> t
         known = places(family, model)
     for name, stored in replaced.items():
         if name not in known:
-            raise ConversionError(
-                f"the adapter replaces {show(name)}, which this base has not. It belongs to another base."
-            )
+            raise ConversionError(f"the adapter replaces {show(name)}, which this base has not. It belongs to another base.")
         model = with_tensor(model, known[name], stored)
     grown = (f"the vocabulary goes from {old} to {new} rows, those of the adapter",) if new != old else ()
     return model, (f"{listed(sorted(replaced), 3)} {'is' if len(replaced) == 1 else 'are'} the adapter's own", *grown)
@@ -142,16 +133,6 @@ def _check_tied(model: Model, adapter: Adapter, known: Mapping[str, Place], fami
 
 def _of_vocabulary(place: Place) -> bool:
     return bool({"embed", "head"} & set(place.roles))
-
-
-def _documents(base: Checkpoint, adapter: Checkpoint, *, grown: bool) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The documents to carry: the adapter's tokenizer, where it has one, in the place of the base's."""
-    own = {name: file for name, file in adapter.documents.items() if name not in _CARRIED_NOT and not is_licence(name)}
-    if has_tokenizer(own):
-        kept = {name: file for name, file in base.documents.items() if is_licence(name) or name in _CARRIED_NOT}
-        return {**kept, **own}, ()
-    told = "the adapter has more tokens than the base and no tokenizer beside it: bring the one it was trained with"
-    return base.documents, (told,) if grown else ()
 
 
 def _hint(adapter: Adapter, base: Checkpoint) -> tuple[str, ...]:

@@ -21,9 +21,7 @@ from convert.verification.weights import Change, Weights
 from surgery.errors import ConversionError, show
 
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.(lora_A\.weight|lora_embedding_A|lora_B\.bias)")
-_WHOLE = re.compile(
-    r"base_model\.model\.((?:(?!lora_|base_layer|original_module).)+?)(?:\.modules_to_save)?\.(weight|bias)"
-)
+_WHOLE = re.compile(r"base_model\.model\.((?:(?!lora_|base_layer|original_module).)+?)(?:\.modules_to_save)?\.(weight|bias)")
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,7 @@ def _adapter(
         changes.setdefault(name, []).append(Product(stored, b, factor, transposed))
 
 
-def _delta(
-    tensors: dict[str, Stored], changes: dict[str, list[Change]], delta: Checkpoint, options: Mapping[str, Any]
-) -> None:
+def _delta(tensors: dict[str, Stored], changes: dict[str, list[Change]], delta: Checkpoint, options: Mapping[str, Any]) -> None:
     for name, stored in delta.tensors.items():
         known = name.partition("/")[2]
         if known in tensors:

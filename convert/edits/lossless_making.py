@@ -1,0 +1,171 @@
+"""Making a lossless delta: one pass over base and target, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from convert.checkpoint import Checkpoint, SourceFile, Sources, Stored, fingerprint, open_sources
+from convert.checkpoint.files import Folder, Missing, list_folder, opened
+from convert.edits.lossless import base_bytes, contiguous, digest, folded
+from convert.edits.lossless_format import BLOCK, DATA, INDEX, NAME, SCHEMA
+from convert.interrupt import Interrupts
+from convert.paths import check_output, staging_of
+from convert.planning import OutputFile, document, index
+from convert.prepare import plan_repack
+from convert.staging import staging, sync_file
+from surgery.dtypes import ITEMSIZE
+
+_LEVEL = 3  # zstandard's own default: higher ones cost much and gain little on what is left of weights
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished delta: where it is, and how large beside the target."""
+
+    out: Path
+    tensors: int
+    changed: int  # tensors with a base under them whose bits differ
+    nbytes: int
+    target: int  # bytes of the target's tensors
+
+    def text(self) -> str:
+        share = f"{self.nbytes / self.target:.0%}" if self.target else "0%"
+        return (
+            f"{self.tensors} tensors, {self.changed} of them changed: {self.nbytes:,} bytes, {share} of the target\n"
+            f"written: {self.out}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "out": str(self.out)}
+
+
+def make_lossless(base: Checkpoint, target: Checkpoint, out: str | Path) -> Made:
+    """The directory from which ``base`` gives ``target`` bit for bit; an interrupted run begins anew."""
+    final = check_output(Path(out), target.path)
+    check_output(final, base.path)
+    identity = {"lossless": SCHEMA, "base": fingerprint(base), "target": fingerprint(target)}
+    files, documents = _layout(target)
+    with (
+        open_sources(base) as under,
+        open_sources(target) as over,
+        Interrupts() as interrupts,
+        staging(staging_of(final), identity) as stage,
+    ):
+        writer = _Writer(base, target, under, over, interrupts)
+        with open(stage.file(DATA), "wb") as data:
+            entries = [writer.file(file, data) for file in files]
+        sync_file(stage.file(DATA))
+        told = {
+            "weightsmith_delta": SCHEMA,
+            "base": writer.counted_on(),
+            "files": entries,
+            "documents": sorted(documents),
+        }
+        for name, content in {**documents, NAME: document(told)}.items():
+            stage.file(name).write_bytes(content)
+            sync_file(stage.file(name))
+        for sources in (under, over):
+            sources.unchanged()
+        stage.publish(final)
+    size = sum(entry.stat().st_size for entry in final.iterdir())
+    return Made(final, len(target.tensors), writer.changed, size, sum(t.nbytes for t in target.tensors.values()))
+
+
+class _Writer:
+    """One run: appends frames and remembers what it counted on."""
+
+    def __init__(self, base: Checkpoint, target: Checkpoint, under: Sources, over: Sources, interrupts: Interrupts) -> None:
+        import zstandard
+
+        self._base, self._target, self._under, self._over = base, target, under, over
+        self._interrupts = interrupts
+        self._compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+        self._used: dict[str, Stored] = {}
+        self.changed = 0
+
+    def file(self, file: OutputFile, data: Any) -> dict[str, Any]:
+        """Append the frames of a file's tensors, and describe it."""
+        tensors = [self._tensor(self._target.tensors[output.name], data) for output in file.outputs]
+        return {"name": file.name, "header": file.header.hex(), "tensors": tensors}
+
+    def counted_on(self) -> dict[str, Any]:
+        """The base's tensors, with their hashes."""
+        return {
+            name: {"dtype": s.dtype, "shape": list(s.shape), "xxh3_128": digest(self._under, s)}
+            for name, s in sorted(self._used.items())
+        }
+
+    def _tensor(self, stored: Stored, data: Any) -> dict[str, Any]:
+        contiguous(stored)
+        base = self._base.tensors.get(stored.name)
+        if base is not None and (base.dtype, base.shape[1:]) == (stored.dtype, stored.shape[1:]):
+            contiguous(base)
+            self._used[stored.name] = base
+        else:
+            base = None
+        told, frames, differs = xxhash.xxh3_128(), [], False
+        for first in range(0, stored.nbytes, BLOCK):
+            self._interrupts.check()
+            count = min(BLOCK, stored.nbytes - first)
+            block = base_bytes(self._over, stored, first, count)
+            below = base_bytes(self._under, base, first, count)
+            differs |= block != below
+            told.update(block)
+            frame = self._compress(folded(block, below, ITEMSIZE[stored.dtype]))
+            frames.append([data.tell(), len(frame)])
+            data.write(frame)
+        self.changed += base is not None and differs
+        return {
+            "name": stored.name,
+            "dtype": stored.dtype,
+            "shape": list(stored.shape),
+            "base": stored.name if base is not None else None,
+            "xxh3_128": told.hexdigest(),
+            "frames": frames,
+        }
+
+
+def _layout(target: Checkpoint) -> tuple[tuple[OutputFile, ...], Mapping[str, bytes]]:
+    """The files of the target as they will be again, and its documents.
+
+    Safetensors files get their own headers back, so they come out byte for byte; torch files become safetensors.
+    """
+    folder = list_folder(target.path)
+    documents = {name: _content(file) for name, file in target.documents.items()}
+    documents[target.config_name] = _content(folder.find(target.config_name))
+    if all(name.endswith(".safetensors") for name in target.files):
+        planned = tuple(_as_it_is(target, file) for file in target.files.values())
+        if len(planned) > 1 and (found := _find(folder, INDEX)) is not None:
+            documents[INDEX] = _content(found)
+        return planned, documents
+    planned = plan_repack(target).files
+    table = index(planned)
+    return planned, {**documents, **({INDEX: table} if table is not None else {})}
+
+
+def _as_it_is(target: Checkpoint, file: SourceFile) -> OutputFile:
+    from convert.planning import Output
+
+    held = sorted((s for s in target.tensors.values() if s.file == file.name), key=lambda s: (s.offset, s.nbytes))
+    with opened(file) as source:
+        header = source.read(0, 8 + int.from_bytes(source.read(0, 8), "little"))
+    begin = len(header)
+    outputs = tuple(Output(s.name, s.dtype, s.shape, s.numel, s.offset - begin, ()) for s in held)
+    return OutputFile(file.name, header, outputs)
+
+
+def _content(file: SourceFile) -> bytes:
+    with opened(file) as source:
+        return source.read(0, file.size)
+
+
+def _find(folder: Folder, name: str) -> SourceFile | None:
+    try:
+        return folder.find(name)
+    except Missing:
+        return None

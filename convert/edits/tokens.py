@@ -1,0 +1,120 @@
+"""Where new tokens come from, on disk: a file, or a folder with another model's tokenizer; and the filters of words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from convert.checkpoint import Checkpoint, read_bytes
+from convert.documents import is_licence
+from mappings.chat import template_for
+from mappings.tokenizers import recipe_for
+from surgery.errors import ConversionError, StorageFailed, UsageError, show
+from surgery.tokenizer.donors import Filter, among, cjk, donor_tokens, kept, matching, words
+from surgery.tokenizer.grow import Addition, Files, as_tokenizer_json
+from surgery.tokenizer.sources import LARGEST
+
+_NO_TOKENIZER = ("config.json", "generation_config.json", "README.md", "params.json", "weightsmith.json")
+
+
+def tokenizer_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The checkpoint's tokenizer: its documents but licences and the configurations of other things."""
+    return {name: read_bytes(checkpoint.documents[name]) for name in tokenizer_names(checkpoint)}
+
+
+def tokenizer_names(checkpoint: Checkpoint) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            name
+            for name in checkpoint.documents
+            if name not in _NO_TOKENIZER and not name.endswith("processor_config.json") and not is_licence(name)
+        )
+    )
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """The tokenizer files that lie in a folder, which need not hold a model."""
+    found = (path for path in sorted(folder.iterdir()) if path.is_file())
+    names = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
+    return {path.name: read_file(path) for path in found if path.name not in _NO_TOKENIZER and path.name.endswith(names)}
+
+
+def read_file(path: Path) -> bytes:
+    """A file of tokens, refused before it is read where no vocabulary is as large."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise ConversionError(
+                f"{show(path.name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
+                "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
+
+
+def read_tokens(source: str | Path) -> tuple[tuple[bytes | str, ...], bool]:
+    """The tokens of a file or folder, and whether they hold the steps towards each other, as a trained model's do."""
+    path = Path(source)
+    if path.is_dir():
+        files = folder_files(path)
+        value = as_tokenizer_json(files, partial(recipe_for, ""))
+        import json
+
+        return donor_tokens("tokenizer.json", json.dumps(value).encode()), False
+    data = read_file(path)
+    return donor_tokens(path.name, data), path.name.endswith(".model")
+
+
+def read_addition(
+    source: str | Path | None,
+    *,
+    condition: str | None = None,
+    most: int | None = None,
+    atoms: Iterable[str] = (),
+    special: bool = False,
+) -> Addition:
+    """What to add: the tokens of ``source`` that meet ``condition``, the first ``most`` of them, and ``atoms``."""
+    tokens, trained = read_tokens(source) if source is not None else ((), False)
+    if condition is not None or most is not None:
+        tokens = kept(tokens, read_filter(condition), most)
+    found = Addition(tokens, trained, tuple(atoms), special)
+    if not found.tokens and not found.atoms:
+        said = f" that meets --filter {show(condition)}" if condition else ""
+        raise UsageError(
+            f"there is nothing to add: {show(str(source)) if source else 'no file is given and'} has no token{said}."
+        )
+    return found
+
+
+def read_filter(condition: str | None) -> Filter:
+    """``cjk``, ``regex:PATTERN`` or ``file:WORDS``; None lets everything through."""
+    kind, _, rest = (condition or "regex:").partition(":")
+    if kind == "cjk" and not rest:
+        return cjk
+    if kind == "regex":
+        return matching(rest)
+    if kind == "file" and rest:
+        listed = words(Path(rest).name, read_file(Path(rest)))
+        wanted = among(word.strip() for word in listed)
+        return lambda text: wanted(text.strip())
+    raise UsageError(f"--filter {show(condition)}: say cjk, regex:PATTERN or file:WORDS.")
+
+
+def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
+    """The lines of text files, without their ends; a byte that is no UTF-8 is refused with its place."""
+    for path in map(Path, paths):
+        try:
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    yield line.rstrip("\n")
+        except UnicodeDecodeError as error:
+            raise ConversionError(
+                f"{show(path.name)} is not UTF-8 text (byte {error.start} of a block: {show(error.reason)}); save it as UTF-8."
+            ) from None
+        except OSError as error:
+            raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
+
+
+__all__ = ["Addition", "Files", "folder_files", "read_addition", "read_filter", "read_lines", "read_tokens", "template_for"]
