@@ -1,7 +1,7 @@
 """Function-preserving passes: each mends what some targets cannot express. One module per pass.
 
-The tuple is the order. A pass never reintroduces what an earlier one removed (a test checks the declarations). Of two
-that do the same the one to be preferred by name comes first, so that the other finds its work done.
+The tuple is the order. None undoes another, because none is applied that would add a refusal (``legalise``). Of two that
+do the same the one to be preferred by name comes first, so that the other finds its work done.
 """
 
 from __future__ import annotations
