@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from surgery.movement import Piece
-from surgery.values import Exactness, Expr, Moved, NoInverse, Region, Value
+from surgery.values import Expr, Region, Value, joined, zeros
 
 if TYPE_CHECKING:
     import torch
@@ -130,50 +129,13 @@ class MeanRows(Folded):
         return "rows of the mean"
 
 
-@dataclass(frozen=True, slots=True)
-class Stacked(Value):
-    """The inputs one after another along the first axis."""
-
-    exactness: ClassVar[Exactness] = Exactness.BYTE
-
-    def needs(self, region: Region) -> tuple[Region, ...]:
-        (first, count), *rest = region
-        wanted, begin = [], 0
-        for expr in self.inputs:
-            low, high = max(first, begin), min(first + count, begin + expr.shape[0])
-            wanted.append(((low - begin, high - low) if low < high else (0, 0), *rest))
-            begin += expr.shape[0]
-        return tuple(wanted)
-
-    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        return torch.cat(arrays)
-
-    def undo(self, expr: Expr) -> Expr:
-        raise NoInverse("which rows were added is not stored")
-
-    def describe(self) -> str:
-        return "rows added"
-
-
 def with_zero_rows(expr: Expr, rows: int) -> Expr:
-    """``expr`` with zeros behind its last row until it has ``rows``; of what is only moved, still only moved."""
-    old, shape = expr.shape[0], (rows, *expr.shape[1:])
-    if rows == old:
-        return expr
-    lacking = (rows - old, *expr.shape[1:])
-    still = (0,) * len(shape)
-    if isinstance(expr, Moved):
-        return Moved(expr.axes, shape, expr.dtype, (*expr.pieces, Piece(None, 0, (old, *still[1:]), lacking, still)))
-    zeros = Moved(expr.axes, lacking, expr.dtype, (Piece(None, 0, still, lacking, still),))
-    return Stacked(expr.axes, shape, expr.dtype, (expr, zeros))
+    """``expr`` with zeros behind its last row until it has ``rows``; what is only moved is still only moved."""
+    lacking = zeros(expr.axes, (rows - expr.shape[0], *expr.shape[1:]), expr.dtype)
+    return joined(expr, lacking, expr.axes[0]) if rows != expr.shape[0] else expr
 
 
 def with_mean_rows(expr: Expr, rows: int) -> Expr:
     """``expr`` with the mean of its rows behind the last, until it has ``rows``."""
-    old, shape = expr.shape[0], (rows, *expr.shape[1:])
-    if rows == old:
-        return expr
-    means = MeanRows(expr.axes, (rows - old, *expr.shape[1:]), expr.dtype, (expr,))
-    return Stacked(expr.axes, shape, expr.dtype, (expr, means))
+    lacking = MeanRows(expr.axes, (rows - expr.shape[0], *expr.shape[1:]), expr.dtype, (expr,))
+    return joined(expr, lacking, expr.axes[0]) if rows != expr.shape[0] else expr

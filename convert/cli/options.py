@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from convert.quantity import nbytes
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
@@ -21,10 +20,9 @@ class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", value.strip().lower())
-        if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+        if (size := nbytes(value)) is None:
             self.fail(f"{value!r} is not a size; write 5GB, 500MB or 1GiB.", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2]])
+        return size
 
 
 def stacked(*options: Callable[[F], F]) -> Callable[[F], F]:

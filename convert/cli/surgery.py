@@ -23,6 +23,7 @@ COMMANDS = {
     "merge-lora": ("convert.cli.additions:merge_lora_", "Merge LoRA adapters into their base, or take one out."),
     "apply-delta": ("convert.cli.additions:apply_delta_", "Add a delta to its base."),
     "make-delta": ("convert.cli.additions:make_delta_", "What a target adds to its base, rounded or lossless."),
+    "run": ("convert.cli.recipes:run_", "A recipe of several edits, in one pass."),
 }
 
 
