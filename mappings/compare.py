@@ -83,8 +83,8 @@ def direction(source: Family, target: str) -> Direction:
     """The way from a family to another, by tables alone."""
     facts = typical(source)
     variants = [f for f in families() if f.name == target]
-    best = min((_judged(source, variant, facts) for variant in variants), key=lambda d: (d.exactness is None, len(d.refusals)))
-    return best
+    judged = (_judged(source, variant, facts) for variant in variants)
+    return min(judged, key=lambda d: (d.exactness is None, len(d.refusals)))
 
 
 def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:

@@ -12,7 +12,7 @@ and inference/kernel.py:78-86 (scales are multiplied). Rope is interleaved, and 
 from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
 from mappings.llama import COMMON
 from mappings.via import ACTIVATION, ROPE, only
-from mappings.via_experts import FP8_BLOCKS, FROM_A_LAYER_ON, SHARED_EXPERTS
+from mappings.via_experts import FP8_BLOCKS, FROM_A_LAYER_ON, SHARED_EXPERTS, among
 
 L = "model.layers.{layer:all}."
 D = "model.layers.{layer:dense}.mlp."
@@ -48,10 +48,10 @@ DEEPSEEK_V2 = Family(
         Setting("expert", "n_routed_experts"),
         Setting("expert_ffn shared_ffn", "moe_intermediate_size n_shared_experts", via=SHARED_EXPERTS),
         Setting("router.used", "num_experts_per_tok"),
-        Setting("router.scores", "scoring_func", default="softmax"),
+        Setting("router.scores", "scoring_func", default="softmax", via=among("softmax")),
         Setting("router.renormalised", "norm_topk_prob", default=False),
         Setting("router.scale", "routed_scaling_factor", default=1.0),
-        Setting("router.choice", "topk_method", default="greedy"),
+        Setting("router.choice", "topk_method", default="greedy", via=among("greedy", "group_limited_greedy")),
         Setting("router.groups", "n_group", default=None),
         Setting("router.groups_used", "topk_group", default=None),
         Setting("norm.eps", "rms_norm_eps", default=1e-6),
@@ -128,10 +128,10 @@ DEEPSEEK_V3 = DEEPSEEK_V2.derive(
     architecture="DeepseekV3ForCausalLM",
     model_type="deepseek_v3",
     settings=(
-        Setting("router.scores", "scoring_func", default="sigmoid"),
+        Setting("router.scores", "scoring_func", default="sigmoid", via=among("sigmoid")),
         Setting("router.renormalised", "norm_topk_prob", default=True),
         Setting("router.scale", "routed_scaling_factor", default=2.5),
-        Setting("router.choice", "topk_method", default="noaux_tc"),
+        Setting("router.choice", "topk_method", default="noaux_tc", via=among("noaux_tc")),
         Setting("", "rope_interleave", default=(), via=only(True, "published checkpoints are interleaved")),
         Setting("", "quantization_config", default=(), via=FP8_BLOCKS),
     ),

@@ -118,7 +118,9 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
     rows = tuple(rows_of(family, model.facts))
     if family.stored == "consolidated":
         _check_cuts(rows, sizes, files)
-    for slot, name, roles in slots(rows, model.facts, sizes):
+    named = list(slots(rows, model.facts, sizes))
+    _check_roles(family, model, named)
+    for slot, name, roles in named:
         parts = []
         for role_name, part in zip(roles, slot.parts, strict=True):
             if 0 not in part.leaf.sizes:
@@ -137,6 +139,21 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
             continue
         for file in range(files):
             yield _shard(slot, f"{file}/{name}", dtype, parts, file, files)
+
+
+def _check_roles(family: Family, model: Model, named: Iterable[tuple[Slot, str, tuple[str, ...]]]) -> None:
+    """Every tensor of the model has its place in the family's files, and every place has its tensor."""
+    places = (pair for slot, _, roles in named for pair in zip(roles, slot.parts, strict=True))
+    wanted = {role for role, part in places if 0 not in part.leaf.sizes}
+    held = {role for role, expr in model.tensors.items() if 0 not in expr.shape}
+    if wanted == held:
+        return
+    faults = [(held - wanted, "has no place for"), (wanted - held, "needs, and this model lacks,")]
+    said = "; ".join(f"{what} {listed(sorted(roles))}" for roles, what in faults if roles)
+    raise ConversionError(
+        f"{family.label} {said}: the facts of both agree, and yet the tensors do not, so writing the rest would make "
+        "another model. Nothing was written. `convert explain` of this pair says what the two families hold."
+    )
 
 
 def _shard(slot: Slot, name: str, dtype: str, parts: Sequence[tuple[Expr, Leaf]], file: int, files: int) -> Target:

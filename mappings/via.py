@@ -64,8 +64,15 @@ def _halved_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     return {facts[0]: value // 2}
 
 
+def _halved_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    (value,) = facts.values()
+    if value is None:
+        raise Inexpressible(f"{keys[0]} has to say something")
+    return {keys[0]: 2 * value}
+
+
 #: the key holds twice the fact
-HALVED = Via("half of", _halved_read, lambda keys, facts: {keys[0]: 2 * next(iter(facts.values()))})
+HALVED = Via("half of", _halved_read, _halved_write)
 
 
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
@@ -180,13 +187,30 @@ def _rope_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 ROPE = Via("rope, old and new form", _rope_read, _rope_write)
 
 
-def _theta_only_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+def _old_rope_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     theta, scaling = facts.values()
-    return {keys[0]: theta, keys[1]: thawed(scaling)}
+    if scaling is None:
+        return {keys[0]: theta, keys[1]: None}
+    table = thawed(scaling) or {}
+    kind = table.pop("rope_type")
+    if kind not in ("linear", "dynamic") or set(table) != {"factor"}:
+        raise Inexpressible(f"the code of 2023 knows scaling of type linear or dynamic, and not {kind}", "rope.scaling")
+    return {keys[0]: theta, keys[1]: {"type": kind, **table}}
 
 
-#: rope in the old form only, as remote code of 2023 reads it
-OLD_ROPE = Via("rope, old form", _rope_read, _theta_only_write)
+#: rope as remote code of 2023 reads it: FlagAI modeling_aquila.py _init_rope, internlm2-7b modeling_internlm2.py _init_rope
+OLD_ROPE = Via("rope, linear or dynamic", _rope_read, _old_rope_write)
+
+
+def _theta_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    theta, scaling = facts.values()
+    if scaling is not None:
+        raise Inexpressible("no key scales the frequencies", "rope.scaling")
+    return {keys[0]: theta}
+
+
+#: a base, and code that never looks at a scaling
+BASE_ONLY = Via("base of the rope alone", _rope_read, _theta_write)
 
 
 def only(value: Any, why: str) -> Via:
@@ -223,6 +247,8 @@ def _meta_widths_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 
 def _meta_widths_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     hidden, ffn = facts.values()
+    if ffn is None:
+        raise Inexpressible("the width of the MLP has to follow from multiple_of", "ffn")
     plain = _meta_width(hidden, 1, None)
     last = (ffn, None if plain <= ffn else ffn / plain)  # always true: whatever is below is rounded up to the width
     multiple, multiplier = next(pair for pair in (*_META_WIDTHS, last) if _meta_width(hidden, *pair) == ffn)

@@ -119,6 +119,26 @@ def _shared_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 #: facts (expert_ffn, shared_ffn) from the width of an expert and how many are shared
 SHARED_EXPERTS = Via("so many experts in one", _shared_read, _shared_write)
 
+
+
+def among(*known: str) -> Via:
+    """The key names one of the ways that the code has; others may exist elsewhere."""
+
+    def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+        for key, found in values.items():
+            if found not in known:
+                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(known)}")
+        return {facts[0]: found for found in values.values()}
+
+    def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+        (found,) = facts.values()
+        if found not in known:
+            raise Inexpressible(f"{keys[0]} is {' or '.join(known)}")
+        return {keys[0]: found}
+
+    return Via(f"{' or '.join(known)}", read, write)
+
+
 _BLOCK = [128, 128]
 
 

@@ -51,7 +51,7 @@ def _alternating_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 
 def _alternating_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     window, full = facts.values()
-    if window is None or tuple(full) != tuple(range(1, 2 * len(full), 2)):
+    if window is None or not full or tuple(full) != tuple(range(1, 2 * len(full), 2)):
         raise Inexpressible("every second layer has a window, from the first on")
     return {"sliding_window": window}
 

@@ -6,7 +6,7 @@ config with a class default of 5,000,000 (211-215).
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
-from mappings.via import OLD_ROPE
+from mappings.via import BASE_ONLY
 
 YI = LLAMA.derive(
     name="yi",
@@ -16,7 +16,7 @@ YI = LLAMA.derive(
     model_type="Yi",
     source="01-ai/Yi-6B modeling_yi.py",
     settings=(
-        Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(5000000.0, None), via=OLD_ROPE),
+        Setting("rope.theta rope.scaling", "rope_theta", default=(5000000.0, None), via=BASE_ONLY),
         Setting("norm.eps", "rms_norm_eps", default=1e-5),
         Fixed("head", Of("hidden", over="heads"), "head_dim is hidden_size / num_attention_heads"),
         Fixed("bias.qkv", False, "no linear has a bias"),

@@ -29,7 +29,7 @@ def turn_whole_heads(model: Model, kind: str = "longrope") -> Model:
     be.
     """
     facts, sizes = model.facts, model.sizes
-    head, pair = facts["head"], sizes["pair"]
+    head, pair = facts["head"], sizes.get("pair", 0)
     if facts["rope.share"] == 1.0 or facts["norm.qk"] is not None or pair == 0:
         return model
     ways = {"longrope": _longrope, "proportional": _proportional}
