@@ -52,8 +52,10 @@ def turn_whole_heads(model: Model, kind: str = "longrope") -> Model:
 def turn_part_of_heads(model: Model) -> Model:
     """The inverse: the model that rotates only what its rope scaling lets turn, and has no scaling."""
     facts, head = model.facts, model.facts["head"]
+    if head is None or facts["rope.share"] != 1.0 or facts["norm.qk"] is not None:
+        return model
     found = still_part(facts["rope.theta"], facts["rope.scaling"], head, facts["context"])
-    if found is None or facts["rope.share"] != 1.0 or facts["norm.qk"] is not None:
+    if found is None:
         return model
     theta, pair = found
     tensors = dict(model.tensors)
