@@ -42,11 +42,10 @@ def test_nan_and_infinities_are_counted_as_numpy_counts_them(
     assert told.zero == zero
 
 
-@pytest.mark.parametrize("code", KINDS)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("code", KINDS)
 def test_a_single_one_is_found_anywhere(code: str, number: float, tmp_path: Path) -> None:
-    if code == "F8_E4M3" and np.isinf(number):
-        pytest.skip("this type has no infinity")
+    number = np.nan if code == "F8_E4M3" else number  # this type has no infinity
     for place in (0, 4095, 8191):
         value = np.ones(8192, KINDS[code])
         value[place] = number

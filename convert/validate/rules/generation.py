@@ -31,11 +31,11 @@ def generation_unreadable(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "generation-sampling", "error",
+    "generation-sampling", "warning",
     what="settings of sampling stand beside do_sample = false",
-    why="transformers 5 refuses to save such a model again (ValueError), so nobody can fine-tune and store it",
+    why="transformers ignores them with a warning, and refuses to save the settings once any is changed (ValueError)",
     fix="set do_sample to true, or remove the settings (`--fix` removes them)",
-    source="transformers 5.23, executed: save_pretrained raises",
+    source="transformers 5.23, executed: generation/configuration_utils.py save_pretrained, was_modified",
 )  # fmt: skip
 def generation_sampling(subject: Subject) -> Iterator[Found]:
     if idle := idle_settings(subject):
