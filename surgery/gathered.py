@@ -5,6 +5,7 @@ Rows run along the first axis, as in embeddings and output projections.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -31,8 +32,8 @@ def mean_of(rows: Iterable[int]) -> Mixture:
     >>> mean_of([4, 7, 4])
     ((4, 0.6666666666666666), (7, 0.3333333333333333))
     """
-    rows = list(rows)
-    return tuple((row, rows.count(row) / len(rows)) for row in dict.fromkeys(rows))
+    counts = Counter(rows)
+    return tuple((row, count / counts.total()) for row, count in counts.items())
 
 
 @dataclass(frozen=True, slots=True)

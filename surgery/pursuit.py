@@ -24,8 +24,9 @@ def pursue(targets: torch.Tensor, dictionary: torch.Tensor, most: int) -> tuple[
     units = dictionary / lengths.clamp_min(torch.finfo(dictionary.dtype).tiny)[:, None]
     most = min(most, *dictionary.shape)
     found: list[Mixture] = []
-    for block in targets.split(max(1, _BLOCK // len(dictionary))):
-        found += _block(block, dictionary, units, most)
+    step = max(1, _BLOCK // len(dictionary))
+    for first in range(0, len(targets), step):
+        found += _block(targets[first : first + step], dictionary, units, most)
     return tuple(found)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from convert.checkpoint import Checkpoint, read_bytes
 from convert.documents import is_licence
-from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, StorageFailed, UsageError, show
 from surgery.tokenizer.donors import Filter, among, cjk, donor_tokens, kept, matching, words
-from surgery.tokenizer.grow import Addition, Files, as_tokenizer_json
+from surgery.tokenizer.grow import Addition, as_tokenizer_json
 from surgery.tokenizer.sources import LARGEST
 
 _NO_TOKENIZER = ("config.json", "generation_config.json", "README.md", "params.json", "weightsmith.json")
@@ -60,8 +60,6 @@ def read_tokens(source: str | Path) -> tuple[tuple[bytes | str, ...], bool]:
     if path.is_dir():
         files = folder_files(path)
         value = as_tokenizer_json(files, partial(recipe_for, ""))
-        import json
-
         return donor_tokens("tokenizer.json", json.dumps(value).encode()), False
     data = read_file(path)
     return donor_tokens(path.name, data), path.name.endswith(".model")
@@ -115,6 +113,3 @@ def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
             ) from None
         except OSError as error:
             raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
-
-
-__all__ = ["Addition", "Files", "folder_files", "read_addition", "read_filter", "read_lines", "read_tokens", "template_for"]

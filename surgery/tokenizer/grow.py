@@ -13,10 +13,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from surgery.errors import ConversionError
+from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
 from surgery.tokenizer.check import Encode
 from surgery.tokenizer.export import export
-from surgery.tokenizer.extend import add_special_tokens, as_text, extend_bpe
+from surgery.tokenizer.extend import add_special_tokens, extend_bpe
 from surgery.tokenizer.facts import is_byte_level, load
 from surgery.tokenizer.pieces import Scores, add_pieces, bare, refusal
 from surgery.tokenizer.pipeline import SPACE
@@ -59,11 +60,11 @@ class Grown:
     kind: Literal["pieces", "merges"]
     tokenizer_class: str
     first: int
-    tokens: tuple[str, ...]  # as text where they are text
+    tokens: tuple[bytes, ...]  # what each stands for
     parts: tuple[tuple[int, ...], ...]  # the old ids of each
     before: Encode
     after: Encode
-    old: Mapping[str, int]  # the old ids, by their names in the file
+    old: Mapping[bytes, int]  # the old ids
     steps: int = 0  # of the tokens, those that only lead to others
     duplicates: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # token, reason
@@ -127,13 +128,13 @@ def _with_pieces(
     )
     made = export(recipe, {**source, base.name: merge.model}, chat_template=template(recipe, files))
     cut = bare(base.data)
-    tokens = (*(piece.replace(SPACE, " ") for piece in merge.added), *atoms)
+    texts = (*(piece.replace(SPACE, " ") for piece in merge.added), *atoms)
     wanted = {word.replace(" ", SPACE) for word in words}
     return Grown(
-        dict(made), "pieces", made.tokenizer_class, base.size, tokens,
-        parts=tuple(tuple(cut.encode(token)) for token in tokens),
+        dict(made), "pieces", made.tokenizer_class, base.size, tuple(map(str.encode, texts)),
+        parts=tuple(tuple(cut.encode(text)) for text in texts),
         before=processor(base.data).encode, after=processor(merge.model).encode,
-        old={piece.text: place for place, piece in enumerate(base.pieces)},
+        old={bytes_of(piece.text, False): place for place, piece in enumerate(base.pieces)},
         steps=sum(piece not in wanted for piece in merge.added),
         duplicates=(*(piece for piece in merge.duplicates if piece in wanted), *(a for a in addition.atoms if a in there)),
         skipped=(*merge.skipped, *refused, *_no_text(addition.tokens)),
@@ -158,9 +159,9 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     notices = [f"{name} is left out, as it lacks the new tokens: tokenizer.json has all of them" for name in left]
     return Grown(
         dict(made), "merges", made.tokenizer_class, grown.first,
-        tokens=tuple(as_text(token, byte_level) or token for token in grown.added) + atoms,
+        tokens=tuple(bytes_of(token, byte_level) for token in added),
         parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
-        before=_plain(old), after=_plain(new), old=spelled_ids(value), steps=len(grown.steps),
+        before=_plain(old), after=_plain(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
         skipped=(*grown.skipped, *refused), notices=(*notices, *made.notices),
     )  # fmt: skip

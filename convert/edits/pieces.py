@@ -1,0 +1,109 @@
+"""SentencePiece models as files: one merged into another, and the training of what to merge."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from convert.edits.tokens import read_addition, read_file, read_lines
+from surgery.errors import ConversionError, OutputBusy, StorageFailed, UsageError, listed, show
+from surgery.tokenizer.pieces import Scores, add_piece, add_pieces
+from surgery.tokenizer.sources import looks_like_tiktoken, read_sentencepiece
+from surgery.tokenizer.training import train_pieces
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the pieces."""
+
+    said: Mapping[str, Any]
+    lines: tuple[str, ...]
+
+
+def merge_tokenizer(
+    base: str | Path,
+    out: str | Path,
+    add: str | Path | None,
+    *,
+    condition: str | None = None,
+    most: int | None = None,
+    scores: Scores = "canonical",
+    append: Iterable[str] = (),
+) -> Merged:
+    """Write ``out`` as the SentencePiece model ``base`` with the pieces of ``add``, then those of ``append``."""
+    _refuse_taken(Path(out))
+    data = read_file(Path(base))
+    if looks_like_tiktoken(data):
+        raise UsageError(f"{show(str(base))} is a tiktoken file; pieces can only be added to a SentencePiece model.")
+    size = read_sentencepiece(Path(base).name, data).size
+    append = tuple(append)
+    if add is None and not append:
+        raise UsageError("there is nothing to add: give --add or --append.")
+    lines: list[str] = []
+    counts: dict[str, int] = {}
+    if add is not None:
+        addition = read_addition(add, condition=condition, most=most)
+        words = [token if isinstance(token, str) else token.decode() for token in addition.tokens if _is_text(token)]
+        merge = add_pieces(data, words, scores, chains=not addition.trained)
+        data = merge.model
+        counts = {
+            "added": len(merge.added), "duplicates": len(merge.duplicates), "skipped": len(merge.skipped),
+            "unreachable": len(merge.unreachable),
+        }  # fmt: skip
+        lines.append(f"{merge.report} (scores {scores})")
+        lines += [f"skipped {show(piece)}: {reason}" for piece, reason in merge.skipped[:5]]
+        if merge.unreachable:
+            lines.append(f"out of reach, since text is cut otherwise: {listed(map(show, merge.unreachable), 5)}")
+    for piece in append:
+        data = add_piece(data, piece)
+    pieces = size + counts.get("added", 0) + len(append)
+    _write(Path(out), data)
+    return Merged({**counts, "appended": len(append), "pieces": pieces}, (*lines, f"{size} pieces become {pieces}"))
+
+
+def train(
+    corpus: Iterable[str | Path],
+    out: str | Path,
+    size: int,
+    *,
+    algorithm: Literal["bpe", "unigram"] = "bpe",
+    coverage: float = 0.9995,
+    longest_piece: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write ``out`` as a SentencePiece model trained on text files; returns the number of pieces."""
+    _refuse_taken(Path(out))
+    model = train_pieces(
+        read_lines(corpus), size, algorithm=algorithm, coverage=coverage, longest_piece=longest_piece, progress=progress
+    )
+    _write(Path(out), model)
+    return read_sentencepiece(Path(out).name, model).size
+
+
+def _is_text(token: bytes | str) -> bool:
+    try:
+        return isinstance(token, str) or bool(token.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _refuse_taken(out: Path) -> None:
+    if os.path.lexists(out):
+        raise OutputBusy(f"{show(str(out))} exists already, and nothing of it was touched. Choose another name.")
+    if not out.parent.is_dir():
+        raise StorageFailed(f"{show(str(out.parent))}, the directory that OUT should be created in, does not exist.")
+
+
+def _write(out: Path, data: bytes) -> None:
+    """The whole file under its name, or none."""
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(data)
+        temporary.rename(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConversionError(f"{show(str(out))} cannot be written: {error.strerror}.") from None
