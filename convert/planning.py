@@ -124,6 +124,7 @@ class Plan:
     notes: tuple[str, ...]  # what the user should know
     options: Mapping[str, Any]
     tokenizer: TokenizerPlan | None = None
+    shared: tuple[Sequence[int], Sequence[int]] | None = None  # ids in source and output of the tokens to compare; None: all
     left: Mapping[str, str] = field(default_factory=dict)  # source tensors not taken, and why
 
     @cached_property

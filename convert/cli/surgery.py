@@ -23,6 +23,13 @@ COMMANDS = {
     "merge-lora": ("convert.cli.additions:merge_lora_", "Merge LoRA adapters into their base, or take one out."),
     "apply-delta": ("convert.cli.additions:apply_delta_", "Add a delta to its base."),
     "make-delta": ("convert.cli.additions:make_delta_", "What a target adds to its base, rounded or lossless."),
+    "extend-vocab": ("convert.cli.vocabulary:extend_vocab_", "Add tokens: tokenizer, embeddings, output projection."),
+    "trim-vocab": ("convert.cli.vocabulary:trim_vocab_", "Keep the tokens that a corpus needs."),
+    "pad-vocab": ("convert.cli.vocabulary:pad_vocab_", "Add rows without tokens, to a round number."),
+    "unpad-vocab": ("convert.cli.vocabulary:unpad_vocab_", "Take rows without tokens away."),
+    "transplant-tokenizer": ("convert.cli.vocabulary:transplant_tokenizer_", "Another model's tokenizer."),
+    "merge-tokenizer": ("convert.cli.vocabulary:merge_tokenizer_", "Merge pieces into a SentencePiece model."),
+    "train-pieces": ("convert.cli.vocabulary:train_pieces_", "Train the pieces to add, on text."),
     "run": ("convert.cli.recipes:run_", "A recipe of several edits, in one pass."),
 }
 

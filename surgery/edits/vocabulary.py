@@ -115,9 +115,7 @@ def keep_rows(subject: S, kept: Sequence[int], *, rows: int | None = None, paddi
     old = model_of(subject).facts[AXIS]
     rows = len(kept) if rows is None else rows
     if not kept or rows < len(kept) or min(kept) < 0 or max(kept) >= old:
-        raise UsageError(
-            f"{len(kept)} rows to keep of {old}, in a matrix of {rows}: ids must lie below {old}, and all must fit."
-        )
+        raise UsageError(f"{len(kept)} rows to keep of {old}, in a matrix of {rows}: ids must lie below {old}, and all must fit.")
 
     def resized(expr: Expr, place: int) -> Expr:
         whole = _moved(expr, kept)
@@ -140,17 +138,13 @@ def replace_rows(subject: S, fill: Fill, rows: int, *, padded: int | None = None
             whole = joined(whole, padding(Wanted(expr, padded - rows, padded, place)), AXIS)
         return whole
 
-    return edited(
-        subject, partial(_resized, rows=padded, change=resized), f"vocabulary: {old} rows are replaced by {padded}"
-    )
+    return edited(subject, partial(_resized, rows=padded, change=resized), f"vocabulary: {old} rows are replaced by {padded}")
 
 
 def _resized(model: Model, rows: int, change: Callable[[Expr, int], Expr]) -> Model:
     held = [name for name, expr in model.tensors.items() if AXIS in expr.axes]
     ordered = sorted(held, key=lambda name: (not name.startswith("embed"), name))  # as transformers resizes them
-    assert all(model.tensors[name].axes[0] == AXIS for name in ordered), (
-        "rows of the vocabulary run along the first axis"
-    )
+    assert all(model.tensors[name].axes[0] == AXIS for name in ordered), "rows of the vocabulary run along the first axis"
     changed = {name: change(model.tensors[name], place) for place, name in enumerate(ordered)}
     return model.using(changed).having("vocabulary resized", vocab=rows)
 
