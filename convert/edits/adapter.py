@@ -70,8 +70,8 @@ def read_adapter(checkpoint: Checkpoint) -> Adapter:
         module, what = match["module"], match["what"].replace(".default", "")
         if what.startswith("lora_"):
             halves.setdefault(module, {})[what] = stored
-        elif what in ("weight", "bias"):
-            replaced[f"{module}.{what}"] = stored
+        elif what in ("weight", "bias", "base_layer.bias"):  # trained biases lie in the layer that LoRA wraps
+            replaced[f"{module}.{what.removeprefix('base_layer.')}"] = stored
         elif what.startswith("modules_to_save"):
             saved[f"{module}.{what.rpartition('.')[2]}"] = stored
         else:

@@ -21,7 +21,11 @@ from convert.verification.weights import Change, Weights
 from surgery.errors import ConversionError, show
 
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.(lora_A\.weight|lora_embedding_A|lora_B\.bias)")
-_WHOLE = re.compile(r"base_model\.model\.((?:(?!lora_|base_layer|original_module).)+?)(?:\.modules_to_save)?\.(weight|bias)")
+_WHOLE = re.compile(
+    r"base_model\.model\.((?:(?!\.lora_|\.base_layer|\.original_module|\.modules_to_save).)+)"
+    r"(?:(?:\.modules_to_save)?\.(weight|bias)|\.base_layer\.(bias))"
+)
+_EMBEDDINGS, _HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,12 @@ def with_additions(
         files |= opened.files
         _KINDS[addition["kind"]](tensors, changes, opened, addition["options"])
     by_stored = {tensors[name].name: tuple(found) for name, found in changes.items()}
-    return replace(checkpoint, tensors=tensors, files=files, config=_resized(checkpoint, tensors)), by_stored
+    config = _resized(checkpoint, tensors)
+    tied = next((name for name in changes if name.endswith(_EMBEDDINGS) and _HEAD not in tensors), None)
+    if tied is not None:  # the head of the model in training stays what the embeddings were
+        tensors[_HEAD] = replace(tensors[tied], name=_HEAD)
+        config = {**config, "tie_word_embeddings": False}
+    return replace(checkpoint, tensors=tensors, files=files, config=config), by_stored
 
 
 def _adapter(
@@ -91,7 +100,7 @@ def _adapter(
     sign = -options["weight"] if options["subtract"] else options["weight"]
     for key, stored in named.items():
         if (match := _WHOLE.fullmatch(key)) is not None:
-            tensors[_name(tensors, f"{match[1]}.{match[2]}")] = stored
+            tensors[_name(tensors, f"{match[1]}.{match[2] or match[3]}")] = stored
     for key, stored in named.items():
         if (match := _WEIGHT.fullmatch(key)) is None:
             continue
