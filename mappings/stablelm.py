@@ -9,6 +9,7 @@ Llama.
 from mappings.family import Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
 from mappings.via import switch
+from mappings.via_rope import GLM_ROPE
 
 _SHARED = "(kv group (two pair + two half)) hidden"
 
@@ -23,6 +24,12 @@ STABLELM = LLAMA.derive(
         Setting("kv", "num_key_value_heads", default=32),
         Setting("norm.eps", "layer_norm_eps", default=1e-5),
         Setting("context", "max_position_embeddings", default=4096),
+        Setting(
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters original_max_position_embeddings",
+            default=(10000.0, None),
+            via=GLM_ROPE,
+        ),
         Setting("rope.share", "partial_rotary_factor rope_parameters.partial_rotary_factor", default=0.25),
         Setting("bias.qkv", "use_qkv_bias", default=False),
         Setting("norm.qk", "qk_layernorm", default=None, via=switch("layer")),

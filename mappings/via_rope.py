@@ -28,6 +28,17 @@ def _without_sections(value: Any) -> Any:
 TEXT_ROPE = Via("rope, for text", _text_read, ROPE.write)
 
 
+def _glm_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    return ROPE.read(facts, {key: _without_share(value) for key, value in values.items()})
+
+
+def _without_share(value: Any) -> Any:
+    """A rope table without the part of a head that it turns, unless that is what its type is about."""
+    if not isinstance(value, Mapping) or "proportional" in (value.get("rope_type"), value.get("type")):
+        return value
+    return {key: inner for key, inner in value.items() if key != "partial_rotary_factor"}
+
+
 def _glm_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     table = dict(facts["rope.scaling"] or ())
     factors = table.get("short_factor", ())
@@ -37,7 +48,7 @@ def _glm_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 
 
 #: where a part of each head is rotated, so that nobody need say it with frequencies of zero
-GLM_ROPE = Via("rope over a part of each head", ROPE.read, _glm_write)
+GLM_ROPE = Via("rope over a part of each head", _glm_read, _glm_write)
 
 
 def _rotary_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
