@@ -9,6 +9,7 @@ from convert.checkpoint import Checkpoint
 from convert.prepare import identify, open_artefact
 from convert.report import size
 from convert.sizing import needs
+from convert.tokenizer_facts import tokenizer_facts, tokenizer_lines
 from surgery.errors import ConversionError, show
 from surgery.facts import FACTS
 
@@ -35,7 +36,7 @@ def inspect(checkpoint: Checkpoint, variant: str | None = None) -> dict[str, Any
         told["candidates"] = [f.label for f in candidates]
         artefact = open_artefact(checkpoint, variant=variant)
     except ConversionError as error:
-        return {**told, "problem": str(error)}
+        return {**told, "tokenizer": tokenizer_facts(checkpoint, ""), "problem": str(error)}
     facts = artefact.model.facts
     context = facts["context"] or 4096
     return {
@@ -43,6 +44,7 @@ def inspect(checkpoint: Checkpoint, variant: str | None = None) -> dict[str, Any
         "family": artefact.label,
         "sizes": {n: facts[n] for n, f in FACTS.items() if f.kind == "size" and facts.knows(n)},
         "context": facts["context"],
+        "tokenizer": tokenizer_facts(checkpoint, artefact.family),
         "traits": {n: _plain(facts[n]) for n, f in FACTS.items() if f.kind == "trait" and facts[n] != f.neutral},
         "left": dict(artefact.left),
         "notes": list(artefact.notes),
@@ -58,19 +60,30 @@ def inspection_text(told: dict[str, Any]) -> str:
     lines = [
         f"{told['path']}",
         f"  family      {told['family'] or 'unknown'}"
-        + (f" (candidates: {', '.join(told['candidates'])})" if told["family"] is None and told.get("candidates") else ""),
+        + (
+            f" (candidates: {', '.join(told['candidates'])})"
+            if told["family"] is None and told.get("candidates")
+            else ""
+        ),
         f"  parameters  {told['parameters']:,} in {told['tensors']} tensors, {size(told['bytes'])}",
         f"  types       {', '.join(f'{name} {size(n)}' for name, n in told['dtypes'].items())}",
         f"  files       {', '.join(show(f['name'])[1:-1] for f in told['files'][:4])}{' ...' if len(told['files']) > 4 else ''}",
         f"  documents   {', '.join(show(n)[1:-1] for n in told['documents']) or 'none'}",
     ]
     if "sizes" in told:
-        lines.append(f"  sizes       {', '.join(f'{n} {v}' for n, v in told['sizes'].items())}, context {told['context']}")
-        lines.append(f"  traits      {'; '.join(f'{n} {v}' for n, v in told['traits'].items()) or 'all as Llama has them'}")
+        lines.append(
+            f"  sizes       {', '.join(f'{n} {v}' for n, v in told['sizes'].items())}, context {told['context']}"
+        )
+        lines.append(
+            f"  traits      {'; '.join(f'{n} {v}' for n, v in told['traits'].items()) or 'all as Llama has them'}"
+        )
         if told["left"]:
             lines.append(f"  left        {len(told['left'])} tensors: {'; '.join(sorted(set(told['left'].values())))}")
         lines.append(f"  memory      with {told['context'] or 4096} tokens of context, without activations:")
         lines += [f"    {row['use']:<38} {size(row['total']):>9}" for row in told["memory"]]
+    if told["tokenizer"] is not None:
+        rows = told.get("sizes", {}).get("vocab")
+        lines += [f"  tokenizer   {line}" for line in tokenizer_lines(told["tokenizer"], rows)]
     lines += [f"  note        {line}" for line in [*told["warnings"], *told.get("notes", [])]]
     if "problem" in told:
         lines.append(f"  problem     {told['problem']}")
@@ -78,4 +91,4 @@ def inspection_text(told: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return {k: v for k, v in value} if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
+    return dict(value) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value

@@ -107,6 +107,8 @@ class TokenizerPlan:
     names: tuple[str, ...]
     family: str
     rows: int  # of the embedding: no id may reach it
+    how: str = "convert"  # or canonical: SentencePiece scores made to differ
+    beyond: bool = False  # ids may reach it, which is said
 
 
 @dataclass(frozen=True)

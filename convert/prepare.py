@@ -84,13 +84,15 @@ def plan_artefact(
     tensor_parallel: int = 1,
     mtp: Literal["keep", "drop"] = "keep",
     tokenizer: How = "convert",
+    vocab_mismatch: bool = False,
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
     ``dtype``, as config.json names it, casts every weight; ``mends`` allows passes that cost something; ``prefer``
     names passes that are to do what others would do otherwise; ``tensor_parallel`` is the number of files that a family
     of model-parallel files gets; ``mtp`` says whether layers that only predict further tokens stay; ``tokenizer`` says
-    whether its files are rewritten so that no remote code is needed, or carried as they are.
+    whether its files are rewritten so that no remote code is needed (canonical: with SentencePiece scores that all
+    differ), or carried as they are; ``vocab_mismatch`` allows it more ids than the embeddings have rows.
     """
     artefact = drop_mtp(artefact) if mtp == "drop" else artefact
     checkpoint, mends, prefer = artefact.origin, sorted(mends), sorted(prefer)
@@ -119,7 +121,7 @@ def plan_artefact(
             "tensor_parallel": tensor_parallel,
             "mtp": mtp,
         },
-        tokenizer=_tokenizer(artefact, target, tokenizer),
+        tokenizer=_tokenizer(artefact, target, tokenizer, vocab_mismatch),
         stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
         notes=(*artefact.notes, *widened),
@@ -235,12 +237,12 @@ def _assemble(
     )
 
 
-def _tokenizer(artefact: Artefact, target: Family, how: How) -> TokenizerPlan | None:
+def _tokenizer(artefact: Artefact, target: Family, how: How, beyond: bool) -> TokenizerPlan | None:
     """Which files to convert, unless there are none, they are to be carried, or the target is not of the Hub's kind."""
     names = tuple(name for name in carried(artefact.origin) if not is_licence(name))
     if how == "carry" or not CONTAINERS[target.stored].hub or not has_tokenizer(names):
         return None
-    return TokenizerPlan(names, artefact.family, artefact.model.facts["vocab"])
+    return TokenizerPlan(names, artefact.family, artefact.model.facts["vocab"], how, beyond)
 
 
 def _as_dtype(model: Model, dtype: str | None) -> Model:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from convert.checkpoint import Checkpoint
 from surgery.errors import ConversionError, show
 
-How = Literal["convert", "carry"]
+How = Literal["convert", "canonical", "carry"]
 
 #: what any kind of tokenizer is told by; a checkpoint with none of these has no tokenizer
 _TELLING = ("tokenizer.json", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe")
@@ -55,16 +55,28 @@ def has_tokenizer(names: Iterable[str]) -> bool:
     return any(name in _TELLING or name.endswith(_ENDINGS) for name in names)
 
 
-def write_tokenizer(checkpoint: Checkpoint, names: Iterable[str], family: str, rows: int, out: Path) -> TokenizerReport:
+def write_tokenizer(
+    checkpoint: Checkpoint,
+    names: Iterable[str],
+    family: str,
+    rows: int,
+    out: Path,
+    *,
+    how: str = "convert",
+    beyond: bool = False,
+) -> TokenizerReport:
     """Convert the tokenizer files ``names`` of a checkpoint into ``out``; ``rows`` is how many ids the embedding has.
 
-    ``ConversionError`` where they are damaged, of no known kind, or name more ids than the embedding has rows.
+    ``how`` may be canonical, which makes equal scores of SentencePiece pieces differ. ``ConversionError`` where the files
+    are damaged, of no known kind, or name more ids than the embedding has rows, unless ids ``beyond`` them are allowed.
     """
     task = {
         "files": {name: str(checkpoint.documents[name].path) for name in names},
         "family": family,
         "rows": rows,
         "out": str(out),
+        "how": how,
+        "beyond": beyond,
     }
     root = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(
@@ -106,12 +118,19 @@ def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
 
     files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
     recipe = recipe_for(task["family"], files)
-    made = export(recipe, files, chat_template=template_for(recipe, files))
+    scores: Literal["canonical", "published"] = "canonical" if task["how"] == "canonical" else "published"
+    made = export(recipe, files, chat_template=template_for(recipe, files), scores=scores)
+    notices = list(made.notices)
     if made.facts.max_id >= task["rows"]:
-        raise ConversionError(
+        mismatch = (
             f"the tokenizer has ids up to {made.facts.max_id}, but the embeddings have {task['rows']} rows: a text with the "
-            "others would crash the model. Use the tokenizer that belongs to these weights."
+            "others would crash the model"
         )
+        if not task["beyond"]:
+            raise ConversionError(
+                f"{mismatch}. Use the tokenizer that belongs to these weights; --allow-vocab-mismatch writes it all the same."
+            )
+        notices.append(mismatch)
     for name, content in made.items():
         (Path(task["out"]) / name).write_bytes(content)
     return {
@@ -121,5 +140,5 @@ def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
         "max_id": made.facts.max_id,
         "check": str(made.check),
         "identical": made.check.identical,
-        "notices": list(made.notices),
+        "notices": notices,
     }

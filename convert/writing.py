@@ -259,7 +259,9 @@ def _write_tokenizer(plan: Plan, stage: Staging) -> TokenizerReport | None:
     if plan.tokenizer is None:
         return None
     wanted = plan.tokenizer
-    report = write_tokenizer(plan.checkpoint, wanted.names, wanted.family, wanted.rows, stage.path)
+    report = write_tokenizer(
+        plan.checkpoint, wanted.names, wanted.family, wanted.rows, stage.path, how=wanted.how, beyond=wanted.beyond
+    )
     for entry in stage.path.iterdir():
         if entry.suffix != ".safetensors":
             sync_file(entry)

@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": ("convert.cli.verification:verify_", "Prove that OUT computes what SRC computes."),
     "validate": ("convert.cli.validation:validate_", "Everything that would embarrass whoever publishes DIR, with its fix."),
     "card": ("convert.cli.validation:card_", "Write or complete OUT's model card from facts."),
+    "chat-check": ("convert.cli.tokenizer:chat_check_", "Compare chat prompts token for token."),
     "inspect": ("convert.cli.looking:inspect_", "Family, sizes, traits, dtypes of a checkpoint, from its headers."),
     "diff": ("convert.cli.looking:diff_", "What differs between two checkpoints: tensors, config, tokenizer."),
     "families": ("convert.cli.looking:families_", "The families and directions, with exactness classes."),

@@ -69,13 +69,20 @@ planning = stacked(
     mtp_option,
     shard_size_option,
     click.option(
-        "--tokenizer", type=click.Choice(["convert", "carry"]), default="convert", show_default=True,
-        help="Rewrite the tokenizer so that it needs no remote code, or copy its files.",
+        "--tokenizer", type=click.Choice(["convert", "canonical", "carry"]), default="convert", show_default=True,
+        help="Rewrite the tokenizer so that it needs no remote code (canonical: also where scores tie), or copy its files.",
+    ),
+    click.option(
+        "--allow-vocab-mismatch", "vocab_mismatch", is_flag=True,
+        help="Convert a tokenizer with more ids than the embeddings have rows all the same, and say so.",
     ),
 )
 
 #: the names under which those options arrive
-PLANNING = ("variant", "dtype", "mends", "prefer", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer")
+PLANNING = (
+    "variant", "dtype", "mends", "prefer", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer",
+    "vocab_mismatch",
+)  # fmt: skip
 
 #: what decides how the plan is carried out
 writing = stacked(

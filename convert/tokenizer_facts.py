@@ -1,0 +1,74 @@
+"""What a checkpoint's tokenizer is, in numbers, found by a child process: the libraries that read it are large."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from convert.checkpoint import Checkpoint
+from convert.documents import carried, is_licence
+from convert.tokenizing import has_tokenizer
+from surgery.errors import show
+
+_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizer_facts import child; child()"
+
+
+def tokenizer_facts(checkpoint: Checkpoint, family: str) -> dict[str, Any] | None:
+    """Facts as JSON values, or ``{"problem": ...}``; None, and at once, where there is no tokenizer."""
+    names = [name for name in carried(checkpoint) if not is_licence(name)]
+    if not has_tokenizer(names):
+        return None
+    task = {"files": {name: str(checkpoint.documents[name].path) for name in names}, "family": family}
+    root = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
+        input=json.dumps(task), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return {"problem": f"the tokenizer could not be read: {show(last, 300)}"}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def tokenizer_lines(found: dict[str, Any], rows: int | None) -> list[str]:
+    """The same for a person; ``rows`` is how many ids the embedding has."""
+    if "problem" in found:
+        return [found["problem"]]
+    named = ", ".join(f"{name} {found[name]}" for name in ("bos", "eos", "unk", "pad") if found[name] is not None)
+    front = f"puts {found['prefix']} in front" if found["prefix"] else "puts nothing in front"
+    chat = "with a chat template" if found["chat_template"] else "no chat template"
+    lines = [
+        f"{found['kind']}, {found['size']} tokens, ids up to {found['max_id']}; {named or 'no named tokens'}; {front}; {chat}",
+        "characters per token: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in found["characters_per_token"].items()),
+    ]
+    if rows is not None and found["max_id"] >= rows:
+        lines.append(f"ids reach beyond the embedding, which has {rows} rows: text with those would crash the model")
+    elif rows is not None and found["max_id"] + 1 < rows:
+        lines.append(f"{rows - found['max_id'] - 1} rows of the embedding have no token (padding)")
+    return lines
+
+
+def child() -> None:
+    """The child: a task as JSON on stdin, facts as JSON on stdout."""
+    from dataclasses import fields
+
+    from mappings.chat import template_for
+    from mappings.tokenizers import recipe_for
+    from surgery.errors import ConversionError
+    from surgery.tokenizer.export import export
+
+    task: dict[str, Any] = json.load(sys.stdin)
+    try:
+        files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
+        recipe = recipe_for(task["family"], files)
+        made = export(recipe, files, chat_template=template_for(recipe, files))
+    except ConversionError as error:
+        json.dump({"problem": str(error)}, sys.stdout)
+        return
+    told = {field.name: getattr(made.facts, field.name) for field in fields(made.facts)}
+    json.dump({**told, "recipe": made.recipe}, sys.stdout, default=dict)
