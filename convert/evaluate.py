@@ -63,6 +63,8 @@ class Rounding:
         place_.copy_(exact)
         if exact.dtype == place_.dtype or exact.numel() == 0:
             return
+        if torch.finfo(place_.dtype).tiny > torch.finfo(exact.dtype).tiny:
+            self.vanished += int(exact.count_nonzero() - place_.count_nonzero())
         off = place_.to(exact.dtype).sub_(exact)
         low, high = torch.aminmax(off)
         if not float(high - low) < math.inf:
@@ -74,8 +76,6 @@ class Rounding:
             off = torch.where(exact.isfinite() & place_.isfinite(), place_.to(exact.dtype).sub_(exact), 0.0)
             low, high = torch.aminmax(off)
             exact = torch.where(exact.isfinite(), exact, 0.0)
-        if torch.finfo(place_.dtype).tiny > torch.finfo(exact.dtype).tiny:
-            self.vanished += int(exact.count_nonzero() - place_.count_nonzero())
         self.largest = max(self.largest, -float(low), float(high))
         self.error += float(torch.linalg.vector_norm(off)) ** 2
         self.size += float(torch.linalg.vector_norm(exact)) ** 2
