@@ -2,6 +2,7 @@
 #
 #   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
 #   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
+#   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -17,7 +18,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all lint types bench clean
+.PHONY: demo test test-all tokenizers lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -27,6 +28,9 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --slow $(ARGS)
+
+tokenizers: $(INSTALLED)
+	$(BIN)/python -m tests.tokenizer_table
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
