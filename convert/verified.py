@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.checkpoint import Checkpoint, open_checkpoint
+from convert.edits.checksum import check_total
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.verification.movement import Lineage, prove
@@ -71,6 +72,9 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
             ],
             shared=plan.shared,
         )
+        for one in plan.checkpoint.additions:
+            if verdict.passed and one.options.get("total") is not None:
+                check_total(staged, one.options["total"])
         edited = plan.checkpoint.additions or plan.shared is not None
         return Checked(verdict, None if edited else prove(plan, variant=source_variant))
 
