@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
 from convert.checkpoint.reading import same_values
+from convert.consumers import served
 from convert.containers import CONTAINERS
 from convert.documents import carried, generation_config, is_licence
 from convert.planning import SHARD_SIZE, OutputFile, Plan, TokenizerPlan, document, weakest
-from convert.zeros import with_known_zeros
 from convert.tokenizing import How, has_tokenizer
+from convert.zeros import with_known_zeros
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
 from mappings.family import Family, Stored
@@ -85,6 +86,7 @@ def plan_artefact(
     mtp: Literal["keep", "drop"] = "keep",
     tokenizer: How = "convert",
     vocab_mismatch: bool = False,
+    consumers: Iterable[str] = (),
 ) -> Plan:
     """The plan that writes an artefact as the family ``to`` (default: the family that stored it).
 
@@ -92,7 +94,8 @@ def plan_artefact(
     names passes that are to do what others would do otherwise; ``tensor_parallel`` is the number of files that a family
     of model-parallel files gets; ``mtp`` says whether layers that only predict further tokens stay; ``tokenizer`` says
     whether its files are rewritten so that no remote code is needed (canonical: with SentencePiece scores that all
-    differ), or carried as they are; ``vocab_mismatch`` allows it more ids than the embeddings have rows.
+    differ), or carried as they are; ``vocab_mismatch`` allows it more ids than the embeddings have rows;
+    ``consumers`` are programs that must serve the output as it is meant.
     """
     artefact = drop_mtp(artefact) if mtp == "drop" else artefact
     checkpoint, mends, prefer = artefact.origin, sorted(mends), sorted(prefer)
@@ -108,6 +111,7 @@ def plan_artefact(
     except Unexpressible as refusal:
         raise refusal.between(artefact.label, target.name) from None
     legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
+    warned = served(target, legal.facts, consumers)
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
@@ -124,7 +128,7 @@ def plan_artefact(
         tokenizer=_tokenizer(artefact, target, tokenizer, vocab_mismatch),
         stored=target.stored,
         steps=(*artefact.steps, *(p.says for p in passes)),
-        notes=(*artefact.notes, *widened),
+        notes=(*artefact.notes, *widened, *warned),
         left=artefact.left,
         least=max((p.exactness for p in passes), default=Exactness.BYTE),
     )

@@ -126,6 +126,11 @@ def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | N
     kind = kinds.pop() if kinds else "default"
     kept = {k: v for k, v in scaling.items() if k not in (*_TYPE_KEYS, "rope_theta")}
     if kind == "default":
+        if kept.get("partial_rotary_factor", 1.0) != 1.0:
+            raise Unreadable(
+                f"{where} says partial_rotary_factor {kept['partial_rotary_factor']!r} beside the default rope, which "
+                "transformers ignores in this family and vLLM obeys: two different models"
+            )
         return None
     pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in kept.items())
     return (("rope_type", kind), *sorted(pairs))

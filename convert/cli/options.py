@@ -43,6 +43,13 @@ accept_option = click.option(
     "--accept-key", "accept", multiple=True, metavar="KEY", help="A config key that you know to be harmless."
 )
 
+
+
+def names_between_commas(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    """Several names between commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 tensor_parallel_option = click.option(
     "--tensor-parallel", type=click.IntRange(1, 256), default=1, metavar="N",
     help="Files to write, where a family keeps a slab of every tensor in each (meta).",
@@ -76,12 +83,16 @@ planning = stacked(
         "--allow-vocab-mismatch", "vocab_mismatch", is_flag=True,
         help="Convert a tokenizer with more ids than the embeddings have rows all the same, and say so.",
     ),
+    click.option(
+        "--for", "consumers", callback=names_between_commas, default="", metavar="PROGRAMS",
+        help="Refuse or warn where these would mis-serve the output: transformers, transformers-4, vllm, llama.cpp, mlx.",
+    ),
 )
 
 #: the names under which those options arrive
 PLANNING = (
     "variant", "dtype", "mends", "prefer", "accept", "max_shard_size", "tensor_parallel", "mtp", "tokenizer",
-    "vocab_mismatch",
+    "vocab_mismatch", "consumers",
 )  # fmt: skip
 
 #: what decides how the plan is carried out

@@ -24,6 +24,7 @@ from tests.oracle import tensors
 from tests.shared import needs_shared
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-24}
 SMALLEST = {torch.bfloat16: 2.0**-133, torch.float16: 2.0**-24, torch.float32: 2.0**-149}
 
 
@@ -89,7 +90,7 @@ def test_a_fold_stays_within_the_rounding_that_its_plan_predicts(case, half, sto
     exact = FOLDS[case]({name: tensor.double() for name, tensor in load_file(source / "model.safetensors").items()})
 
     predicted = plan.summary()["rounding_at_most"]
-    assert predicted == {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-24}[written["lm_head.weight"].dtype]
+    assert predicted == ROUNDING[written["lm_head.weight"].dtype]
     for name, tensor in exact.items():
         # one rounding to the type; what is computed before it is float32, a few of whose roundings come on top
         allowed = tensor.abs() * (predicted + 3 * 2.0**-24) + SMALLEST[written[name].dtype]
