@@ -78,7 +78,7 @@ STEPS: dict[str, Step] = {
 
 _TOP = {
     "source": Setting(Path, required=True),
-    "output": Setting(Path),
+    "output": Setting(str),
     "target": Setting(str),
     "variant": Setting(str),
     "accept-key": Setting(list),
@@ -150,7 +150,7 @@ def read_recipe(path: str | Path) -> Recipe:
     edits = tuple(_edit(number, entry, where, place.parent) for number, entry in enumerate(top.get("edit", ()), 1))
     return Recipe(
         source=top["source"],
-        output=top.get("output"),
+        output=str(place.parent / Path(top["output"]).expanduser()) if "output" in top else None,
         target=top.get("target"),
         edits=edits,
         variant=top.get("variant"),

@@ -17,7 +17,7 @@ from surgery.errors import ConversionError, listed, show
 #: names begin with this, one ``model`` for peft's wrapper and the rest for the model's own
 _ROOT = "base_model.model."
 _KEY = re.compile(
-    r"(?P<module>.+?)\.(?P<what>"
+    r"(?P<module>(?:(?!\.lora_).)+?)\.(?P<what>"
     r"lora_[AB](?:\.default)?\.weight|lora_embedding_[AB](?:\.default)?|lora_B(?:\.default)?\.bias"
     r"|modules_to_save(?:\.default)?\.(?:weight|bias)|(?:original_module|base_layer)\.(?:weight|bias)|weight|bias)"
 )
