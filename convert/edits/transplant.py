@@ -41,14 +41,14 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
     count = max(new.values()) + 1
     rows = -(-count // pad_to) * pad_to
 
-    shared = sorted((old[token], place) for token, place in new.items() if token in old)
+    shared = sorted((old[token], place) for token, place in new.items() if token in old and place not in parts)
     by_id = {place: token for token, place in new.items()}
     tokens = [by_id.get(place, b"") for place in range(count)]
     common: Mixture = mean_of(row for row, _ in shared[:: max(1, len(shared) // _FEW)])
     instead = [((parts[place], 1.0),) if place in parts else common for place in range(count)]
     pursued = Donor(donor).mixtures(artefact, tokens, old, instead, k)
     mixtures = [
-        tuple(instead[p] if p in parts and tokens[p] not in old else mixture for p, mixture in enumerate(made))
+        tuple(instead[p] if p in parts else mixture for p, mixture in enumerate(made))
         for made in pursued
     ]
     named = {f"token__{part}": getattr(wanted, part) for part in _NAMED if getattr(wanted, part) is not None}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convert.verification.decoder import Decoder
+from convert.verification.meaning import Meaning
 
 _GAP = 64  # rows of a head that are computed for nothing rather than begin anew
 
@@ -50,6 +52,18 @@ def shared_texts(texts: Sequence[Sequence[int]], ids: Sequence[int]) -> list[lis
     """Token ids of texts as numbers in ``ids``; those that are not there are left out."""
     number = {token: place for place, token in enumerate(ids)}
     return [[number[token] for token in text if token in number] for text in texts]
+
+
+def shared_ids(meaning: Meaning | None, ids: Sequence[int]) -> Meaning | None:
+    """A meaning whose named tokens (eos ...) are numbers in ``ids``; one that is not there is not named."""
+    if meaning is None:
+        return None
+    number = {token: place for place, token in enumerate(ids)}
+    named = {
+        name: tuple(sorted(number[t] for t in found or () if t in number)) or None
+        for name, found in meaning.ids.items()
+    }
+    return replace(meaning, ids=named)
 
 
 def _spans(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
