@@ -88,6 +88,18 @@ class Synthetic:
         (folder / "config.json").write_text(json.dumps(self.config, indent=2) + "\n")
         return sum(path.stat().st_size for path in folder.iterdir())
 
+    def write_adapter(self, folder: Path, rank: int) -> None:
+        """Writes a LoRA of that rank for every linear layer but the head into the new directory `folder`."""
+        folder.mkdir(parents=True)
+        parts: dict[str, Shape] = {}
+        for name, shape in self.tensors.items():
+            if ".layers." in name and len(shape) == 2:
+                module = f"base_model.model.{name.removesuffix('.weight')}"
+                parts |= {f"{module}.lora_A.weight": (rank, shape[1]), f"{module}.lora_B.weight": (shape[0], rank)}
+        _write_safetensors(folder / "adapter_model.safetensors", parts)
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "bias": "none"}
+        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
 
 def _layer(layer: int) -> dict[str, Shape]:
     prefix = f"model.layers.{layer}."
