@@ -17,11 +17,14 @@ from mappings.slabs import Slabs, assembled
 from mappings.slots import slots, without_sets
 from mappings.solve import solve
 from surgery.dtypes import QUANTISED
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, show
 from surgery.facts import Facts
 from surgery.layout import Sizes
 
 Shape = tuple[int, ...]
+
+#: what reading a config raises where a value is of a kind that the tables take for granted
+_WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,14 @@ class Expected:
 
 def expect(checkpoint: Checkpoint) -> Expected:
     """Names and shapes for this config; the stored tensors decide only what the config leaves open."""
+    try:
+        return _expect(checkpoint)
+    except _WRONG_KIND as error:
+        told = f"{checkpoint.config_name} has a value of the wrong kind ({type(error).__name__}: {show(str(error))})"
+        return Expected(told, contradiction=told)
+
+
+def _expect(checkpoint: Checkpoint) -> Expected:
     try:
         candidates = identify(checkpoint.config)
     except ConversionError as error:

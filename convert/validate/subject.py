@@ -102,7 +102,8 @@ class Subject:
     @property
     def is_wrapper(self) -> bool:
         """Whether the model sees or hears too."""
-        named = self.config.get("architectures") or ()
+        stated = self.config.get("architectures")
+        named = stated if isinstance(stated, list) else ()
         told = any(isinstance(name, str) and name.endswith("ForConditionalGeneration") for name in named)
         return told or any(key in self.config for key in ("vision_config", "audio_config"))
 

@@ -38,6 +38,12 @@ class Entry:
     def last(self) -> str:
         return self.name.rpartition("/")[2]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the one that a link leads to."""
+        real = self.real if self.is_link else None
+        return real.stat().st_size if real is not None else self.info.st_size
+
     @cached_property
     def real(self) -> Path | None:
         """Where a link ends; None where that does not exist."""

@@ -28,6 +28,14 @@ JSON = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 _LARGEST = 256 << 20
 
+#: text in which tokenizers differ: spaces, line ends, Chinese, full-width forms, digits, code, a rare character
+SAMPLES = (
+    "Hello world", "The quick brown fox, 1234567 times.", "  two  spaces and a\ttab\n\nnext paragraph",
+    "\u4f60\u597d\uff0c\u4e16\u754c\uff01\u4eca\u5929\u7684\u5929\u6c14\u5f88\u597d\u3002",
+    "caf\u00e9 na\u00efve \u00fcber \U0001f600",
+    "def f(x):\n    return x ** 2\n", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -76,15 +84,33 @@ def read_vocabulary(subject: Subject) -> Vocabulary:
             sources[group[0]] = read({name: content for name, content in data.items() if content is not None})
         except ConversionError as error:
             faults[group[0]] = str(error)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # what the reader takes for granted
+            faults[group[0]] = f"it does not have the form of a tokenizer ({type(error).__name__}: {show(str(error))})"
     tokenizer = None
     if isinstance(fast := sources.get(JSON), TokenizerJson):
-        try:
-            tokenizer = load(fast.value)
-        except Exception as error:  # the library raises bare Exception for whatever it dislikes
-            faults[JSON] = f"the tokenizers library refuses it: {show(str(error))}"
+        tokenizer, fault = _working(fast)
+        if fault:
+            faults[JSON] = fault
+            del sources[JSON]
     settings = subject.json(SETTINGS).value
     files = tuple(name for group in groups for name in group)
     return Vocabulary(files, faults, sources, settings, tokenizer, _ids(subject, sources, settings))
+
+
+def _working(fast: TokenizerJson) -> tuple[Any, str]:
+    """The tokenizer, once it has encoded and decoded the samples; or why it cannot.
+
+    The library raises bare Exception for whatever it dislikes in the file, and panics on what it finds out too late.
+    """
+    try:
+        tokenizer = load(fast.value)
+        for text in SAMPLES:
+            tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        return None, f"the tokenizers library refuses it: {show(str(error))}"
+    return tokenizer, ""
 
 
 def _ids(subject: Subject, sources: Mapping[str, Source], settings: Mapping[str, Any]) -> dict[str, int]:

@@ -72,10 +72,10 @@ def test_reports_are_written_where_asked(bad: Path, tmp_path: Path) -> None:
 def test_fix_shows_the_changes_and_then_writes_them(tmp_path: Path) -> None:
     path = changed([generation(do_sample=False)]).write(tmp_path / "bad")
     before = (path / "generation_config.json").read_bytes()
-    shown = run("validate", path, "--fix", "--dry-run")
+    shown = run("validate", path, "--strict", "--fix", "--dry-run")
     assert shown.returncode == 5 and '-  "temperature": 0.7' in shown.stderr
     assert (path / "generation_config.json").read_bytes() == before
-    done = run("validate", path, "--fix")
+    done = run("validate", path, "--strict", "--fix")
     assert done.returncode == 0 and done.stderr == shown.stderr.partition("error: ")[0]
     assert "temperature" not in (path / "generation_config.json").read_text()
 

@@ -91,7 +91,7 @@ def chat_template_twice(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def chat_template_tokens(subject: Subject) -> Iterator[Found]:
     ids = subject.vocabulary.ids
-    if not ids or any(name.endswith(".tiktoken") for name in subject.vocabulary.files):
+    if subject.vocabulary.fast is None:  # other tokenizers may have special tokens in code
         return
     for name, template in templates(subject):
         unknown = sorted({mark for mark in _MARK.findall(template) if mark not in ids and "INST" not in mark})

@@ -228,8 +228,8 @@ def file_name(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def file_too_large(subject: Subject) -> Iterator[Found]:
     for name, entry in subject.files.items():
-        if entry.info.st_size > LARGEST_FILE:
-            yield Found(name, f"{size(entry.info.st_size)}; the limit is {size(LARGEST_FILE)}")
+        if entry.size > LARGEST_FILE:
+            yield Found(name, f"{size(entry.size)}; the limit is {size(LARGEST_FILE)}")
 
 
 @rule(
@@ -241,8 +241,8 @@ def file_too_large(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def file_large(subject: Subject) -> Iterator[Found]:
     for name, entry in subject.files.items():
-        if ADVISED_FILE < entry.info.st_size <= LARGEST_FILE:
-            yield Found(name, f"{size(entry.info.st_size)}; at most {size(ADVISED_FILE)} is advised")
+        if ADVISED_FILE < entry.size <= LARGEST_FILE:
+            yield Found(name, f"{size(entry.size)}; at most {size(ADVISED_FILE)} is advised")
 
 
 @rule(

@@ -27,7 +27,7 @@ def rope_disagree(subject: Subject) -> Iterator[Found]:
     old_theta, new_theta = config.get("rope_theta"), new.get("rope_theta")
     if old_theta is not None and new_theta is not None and old_theta != new_theta:
         yield Found("config.json", f"rope_theta is {said(old_theta)}, in rope_parameters {said(new_theta)}")
-    if "rope_scaling" in config and _scaling(config["rope_scaling"]) != _scaling(new):
+    if "rope_scaling" in config and _filled(config["rope_scaling"], config) != _filled(new, config):
         yield Found("config.json", f"rope_scaling is {said(config['rope_scaling'])}, rope_parameters {said(new)}")
 
 
@@ -89,6 +89,7 @@ def rope_factors(subject: Subject) -> Iterator[Found]:
 
 
 _WHOLE = ("llama", "mistral", "qwen2", "mixtral")
+_BESIDE = ("partial_rotary_factor", "original_max_position_embeddings")
 
 
 def rope_parameters(subject: Subject) -> Mapping[str, Any] | None:
@@ -109,6 +110,13 @@ def hidden_rope(subject: Subject) -> Mapping[str, Any]:
     if not config.get("rope_scaling") and (scaling := _scaling(new)) is not None:
         hidden |= scaling
     return hidden
+
+
+def _filled(table: object, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A scaling with what may stand beside it in the config, where one form has it inside and the other has not."""
+    scaling = _scaling(table)
+    beside = {key: config[key] for key in _BESIDE if config.get(key) is not None}
+    return None if scaling is None else {**beside, **scaling}
 
 
 def _scaling(table: object) -> dict[str, Any] | None:

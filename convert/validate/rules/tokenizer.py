@@ -7,19 +7,12 @@ from typing import Any
 
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
-from convert.validate.vocabulary import JSON, SETTINGS
+from convert.validate.vocabulary import JSON, SAMPLES, SETTINGS
 from surgery.errors import listed, show
 from surgery.tokenizer.facts import is_byte_level, token_text
 
 _ROLES = ("bos", "eos", "pad", "unk")
 _SLOW = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast")
-#: text in which tokenizers differ: spaces, line ends, Chinese, full-width forms, digits, code, a rare character
-_SAMPLES = (
-    "Hello world", "The quick brown fox, 1234567 times.", "  two  spaces and a\ttab\n\nnext paragraph",
-    "\u4f60\u597d\uff0c\u4e16\u754c\uff01\u4eca\u5929\u7684\u5929\u6c14\u5f88\u597d\u3002",
-    "caf\u00e9 na\u00efve \u00fcber \U0001f600",
-    "def f(x):\n    return x ** 2\n", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
-)  # fmt: skip
 _FACTS = "transformers 5.23 and 4.57.6, executed (tokenizer facts)"
 
 
@@ -191,12 +184,12 @@ def round_trip(subject: Subject) -> Iterator[Found]:
     if tokenizer is None:
         return
     lost = []
-    for text in _SAMPLES:
+    for text in SAMPLES:
         back = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids, skip_special_tokens=False)
         if back.strip() != text.strip() and not _unknown(subject, text):
             lost.append(f"{show(text, 40)} became {show(back, 40)}")
     if lost:
-        yield Found(JSON, f"{len(lost)} of {len(_SAMPLES)} samples: {listed(lost, 2)}")
+        yield Found(JSON, f"{len(lost)} of {len(SAMPLES)} samples: {listed(lost, 2)}")
 
 
 @rule(
@@ -213,9 +206,9 @@ def tokenizer_files_disagree(subject: Subject) -> Iterator[Found]:
     from surgery.tokenizer.processor import processor
 
     own = processor(pieces.data)
-    differing = [t for t in _SAMPLES if list(own.encode(t)) != tokenizer.encode(t, add_special_tokens=False).ids]
+    differing = [t for t in SAMPLES if list(own.encode(t)) != tokenizer.encode(t, add_special_tokens=False).ids]
     if differing:
-        yield Found(JSON, f"{len(differing)} of {len(_SAMPLES)} samples, such as {show(differing[0], 40)}")
+        yield Found(JSON, f"{len(differing)} of {len(SAMPLES)} samples, such as {show(differing[0], 40)}")
 
 
 @rule(
