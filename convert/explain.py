@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from mappings import families
-from mappings.compare import Direction, correspond, direction, directions, names
-from mappings.family import Family, Fixed, Setting
+from mappings.compare import Correspondence, Direction, correspond, direction, directions, names
+from mappings.differences import TOPICS, differences
+from mappings.elsewhere import Elsewhere, answer
+from mappings.family import Family
 from surgery.errors import UsageError, show
 from surgery.facts import FACTS
 from surgery.values import Exactness
 
-
 _LETTERS = {Exactness.BYTE: "B", Exactness.ALGEBRAIC: "A", Exactness.APPROXIMATE: "X"}
+LEGEND = (
+    "B byte: every output byte is a copy of an input byte, or a written zero or one",
+    "A algebraic: the same real function, each computed value rounded once",
+    "- impossible",
+    "* for checkpoints that meet conditions: `convert explain FROM TO` lists them, and what a refusal is about",
+)
 
 
 def matrix_text() -> str:
@@ -24,92 +31,99 @@ def matrix_text() -> str:
     lines += ["".join(f"{entry:<{wide}}" for entry in legend[at : at + 5]).rstrip() for at in range(0, len(legend), 5)]
     lines += ["", " " * width + " ".join(f"{number:>2}" for number in range(1, len(targets) + 1))]
     for source in sources:
-        cells = [" =" if source.name == name else _cell(found[source.label, name]) for name in targets]
+        cells = [" =" if source.name == name else f"{cell(found[source.label, name]):>2}" for name in targets]
         lines.append(f"{source.label:<{width}}" + " ".join(cells))
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "B byte: every output byte is a copy of an input byte, or a written zero or one",
-            "A algebraic: the same real function, each computed value rounded once",
-            "- impossible",
-            "* for checkpoints that meet conditions: `convert explain FROM TO` lists them, and what a refusal is about",
-        ]
-    )
+    return "\n".join([*lines, "", *LEGEND])
 
 
-def _cell(way: Direction) -> str:
-    letter = "-" if way.exactness is None else _LETTERS[way.exactness]
-    return f"{letter}*" if _conditional(way) else f" {letter}"
+def cell(way: Direction) -> str:
+    """A direction in a letter, and a star where it has conditions."""
+    if way.exactness is None:
+        return "-"
+    return _LETTERS[way.exactness] + ("*" if way.conditions else "")
 
 
 def explanation(name: str, target: str) -> str:
     """How each variant of a family differs from a target, what that costs, and what is impossible."""
-    sources = [f for f in families() if name in (f.name, f.label)]
-    if not sources:
+    told = [f for f in families() if name in (f.name, f.label)]
+    other = None if told else answer(name)
+    if not told and other is None:
         raise UsageError(f"there is no family {show(name)}; `convert families` lists them.")
-    if target not in names(families()):
-        raise UsageError(f"there is no family {show(target)}; `convert families` lists them.")
-    return "\n\n".join(_explain(source, target) for source in sources)
+    if other is not None and not other.family:
+        return answered(other)
+    target = _target(target)
+    if other is not None:
+        told = [f for f in families() if f.name == other.family]
+    parts = [_explain(source, target) for source in told]
+    return "\n\n".join([answered(other), *parts] if other is not None else parts)
+
+
+def answered(one: Elsewhere) -> str:
+    """What there is to say about a model without a table."""
+    lines = [f"{one.title}: {f'read as {one.family}' if one.family else 'not converted'}", *(f"  {r}" for r in one.reasons)]
+    lines += [f"  instead: {one.instead}"] if one.instead else []
+    return "\n".join([*lines, f"  read in {one.source}"])
+
+
+def verdict(way: Direction) -> str:
+    """A direction's class in words."""
+    if way.exactness is None:
+        return "impossible"
+    return f"{way.exactness}{' under conditions' if way.conditions else ''}"
+
+
+def _target(name: str) -> str:
+    """The family that is meant; one without a table is the family that reads it."""
+    known = names(families())
+    if name in known:
+        return name
+    if (one := answer(name)) is not None and one.family:
+        return one.family
+    said = f": {one.title} is {one.reasons[0]}" if one is not None else ""
+    raise UsageError(f"there is no family {show(name)} to write{said}; `convert families` lists them.")
 
 
 def _explain(source: Family, target: str) -> str:
+    if source.name == target:
+        return f"{source.title} ({source.label}): the same family; converting normalises names, config and files\n" + "\n".join(
+            [f"  read in {source.source}", *(f"  note: {note}" for note in source.notes)]
+        )
     way = direction(source, target)
-    lines = [f"{source.title} ({source.label}) -> {way.target.title}: {_verdict(way)}", f"  read in {source.source}", "  tensors"]
-    for group in correspond(source, way.target):
-        left = " + ".join(_short(r.name) for r in group.source)
-        right = " + ".join(_short(r.name) for r in group.target) or "(nothing)"
-        lines.append(f"    {left}  ->  {right}   {group.change}")
+    lines = [f"{source.title} ({source.label}) -> {way.target.title}: {verdict(way)}", f"  read in {source.source}"]
+    lines += ["  names and layouts", *_tensor_lines(way)]
+    told = differences(way)
+    for topic, _ in TOPICS:
+        found = [d for d in told if d.topic == topic]
+        if topic == "experts" and not found:
+            continue
+        lines.append(f"  {topic}" + ("" if found else ": the same"))
+        for one in found:
+            lines.append(f"    {one.meaning} ({one.fact}): {one.source}  ->  {one.target}")
+            lines.append(f"        {one.cost}" if one.cost.startswith(("impossible", "only")) else f"        costs {one.cost}")
+    lines += [f"  step {step.name} ({step.exactness}): {step.says}" for step in way.passes]
+    for refusal in way.refusals:
+        reason = refusal.reason or "no key of the target states it"
+        lines.append(f"  impossible: {FACTS[refusal.fact].meaning} ({refusal.fact}) is {refusal.value}; {reason}")
+    if way.exactness is not None:
+        lines += [f"  only if: {condition}" for condition in way.conditions]
+    return "\n".join([*lines, *(f"  note: {note}" for note in source.notes)])
+
+
+def _tensor_lines(way: Direction) -> list[str]:
+    lines = []
+    for group in correspond(way.source, way.target):
+        left, right = (" + ".join(_short(r.name) for r in rows) for rows in (group.source, group.target))
+        lines.append(f"    {left}  ->  {right or '(nothing)'}   {_change(group)}")
         if group.change not in ("as it is", "renamed"):
             lines += [f"        {r.layout}" for r in group.source]
             lines += [f"        -> {r.layout}" for r in group.target]
-    lines += [f"    {_short(item.name)}  is left: {item.why}" for item in source.leave]
-    lines.append("  config")
-    lines += [f"    {line}" for line in _config_lines(source, way.target)]
-    for step in way.passes:
-        lines.append(f"  step {step.name} ({step.exactness}): {step.says}")
-    for refusal in way.refusals:
-        lines.append(f"  impossible: {FACTS[refusal.fact].meaning} is {refusal.value}; {refusal.reason or refusal.origin or 'no setting states it'}")
-    for condition in way.conditions:
-        lines.append(f"  only if: {condition}")
-    lines += [f"  note: {note}" for note in source.notes]
-    return "\n".join(lines)
+    return lines + [f"    {_short(item.name)}  is left: {item.why}" for item in way.source.leave]
 
 
-def _verdict(way: Direction) -> str:
-    if way.exactness is None:
-        return "impossible"
-    return f"{way.exactness}{' under conditions' if _conditional(way) else ''}"
-
-
-def _conditional(way: Direction) -> bool:
-    return way.exactness is not None and bool(way.conditions)
+def _change(group: Correspondence) -> str:
+    return group.change if group.change in ("has no place", "as it is") else f"{group.change}: bytes move, none changes"
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("model.").removesuffix(".weight").replace("layers.{layer}.", "N.").replace("h.{layer}.", "N.")
-
-
-def _config_lines(source: Family, target: Family) -> list[str]:
-    """Facts that the two state differently."""
-    theirs = {fact: s for s in target.settings for fact in s.fact.split()}
-    lines = []
-    for setting in source.settings:
-        for fact in setting.fact.split():
-            other = theirs.get(fact)
-            mine, yours = _states(setting), _states(other) if other is not None else "not stated"
-            if mine != yours:
-                lines.append(f"{FACTS[fact].meaning} ({fact}): {mine}  ->  {yours}")
-    return lines
-
-
-def _states(setting: Setting | Fixed) -> str:
-    if isinstance(setting, Fixed):
-        return f"always {setting.value if not hasattr(setting.value, 'fact') else _of(setting.value)}"
-    how = "" if setting.via.name == "same" else f" ({setting.via.name})"
-    return f"{' / '.join(setting.keys)}{how}"
-
-
-def _of(value: object) -> str:
-    over = getattr(value, "over", "")
-    return f"{getattr(value, 'fact', '')}{f' / {over}' if over else ''}"
+    name = name.removeprefix("model.").removesuffix(".weight")
+    return name.replace("layers.{layer}.", "N.").replace("h.{layer}.", "N.")

@@ -15,6 +15,7 @@ from mappings.config import refusals
 from mappings.family import Family, Fixed, Of, Row, Setting
 from mappings.rows import encode, rows_of
 from mappings.slots import slots
+from mappings.via import SAME
 from surgery.facts import FACTS, Facts
 from surgery.layout import parse, row_major
 from surgery.legalise import Refusal, Unexpressible, legalise
@@ -55,6 +56,18 @@ class Correspondence:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What must hold of a particular checkpoint: a fact that the target states in fewer ways than the source."""
+
+    fact: str
+    wanted: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{FACTS[self.fact].meaning} ({self.fact}) must be {self.wanted}: {self.why}"
+
+
+@dataclass(frozen=True)
 class Direction:
     """A source family and a target, judged by what the source is when its config leaves every choice at its default."""
 
@@ -63,7 +76,8 @@ class Direction:
     exactness: Exactness | None  # None: impossible
     passes: tuple[Pass, ...]
     refusals: tuple[Refusal, ...]
-    conditions: tuple[str, ...]  # what must hold of a particular checkpoint
+    conditions: tuple[Condition, ...]
+    changed: frozenset[str] = frozenset()  # facts that the passes change
 
     @property
     def symbol(self) -> str:
@@ -110,7 +124,7 @@ def typical(family: Family) -> Facts:
     """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart."""
     sizes = {"layer": 2, "hidden": 64, "vocab": 320, "ffn": 96, "heads": 4, "kv": 4, "head": 16, "context": 128}
     lengths = {name: _SOME for name, fact in FACTS.items() if fact.kind == "size"}
-    facts = Facts().with_({**lengths, **sizes}, "typical")
+    facts = Facts().with_({**lengths, **sizes, **_alike(family, sizes)}, "typical")
     for setting in family.settings:
         if isinstance(setting, Fixed):
             facts = facts.with_({setting.fact: _plain(setting.value, facts)}, setting.why)
@@ -119,6 +133,15 @@ def typical(family: Family) -> Facts:
         traits = {name: value for name, value in stated.items() if FACTS[name].kind == "trait"}
         facts = facts.with_(traits, f"default of {setting.keys[0]}")
     return facts.with_({"tied": bool(facts["tied"])}, "default")
+
+
+def _alike(family: Family, sizes: dict[str, int]) -> dict[str, int]:
+    """Sizes that one key states together with another, which has a typical value."""
+    found = {}
+    for setting in family.settings:
+        if isinstance(setting, Setting) and setting.via is SAME and (own := [f for f in setting.facts if f in sizes]):
+            found.update(dict.fromkeys(setting.facts, sizes[own[0]]))
+    return found
 
 
 def imagined(family: Family, facts: Facts) -> Model:
@@ -151,7 +174,8 @@ def _judged(source: Family, target: Family, facts: Facts) -> Direction:
             stored = (exactness(expr) for tensor in encode(target, legal) for expr, _ in tensor.parts)
             weakest = max((*stored, *(p.exactness for p in passes)), default=Exactness.BYTE)
             mended = frozenset(fact for p in passes for fact in p.mends)
-            return Direction(source, target, weakest, passes, (), _conditions(source, target, mended))
+            changed = frozenset(fact for fact in FACTS if facts[fact] != legal.facts[fact])
+            return Direction(source, target, weakest, passes, (), _conditions(source, target, mended), changed)
     return Direction(source, target, None, (), blocking, _conditions(source, target))
 
 
@@ -161,18 +185,44 @@ def _wanted(target: Family, fact: str, facts: Facts) -> Any:
     return _plain(fixed[0], facts) if fixed else FACTS[fact].neutral
 
 
-def _conditions(source: Family, target: Family, mended: frozenset[str] = frozenset()) -> tuple[str, ...]:
+#: ways of computing that a config may state and that many targets cannot: (fact, value, what else it would have to be)
+_PROBES = (
+    (
+        "rope.scaling",
+        (
+            ("rope_type", "llama3"), ("factor", 8.0), ("high_freq_factor", 4.0), ("low_freq_factor", 1.0),
+            ("original_max_position_embeddings", 8192),
+        ),
+        "what the target knows, and llama3 is not",
+    ),
+    ("activation", "gelu", "what the target has, and gelu is not"),
+)  # fmt: skip
+
+
+def _conditions(source: Family, target: Family, mended: frozenset[str] = frozenset()) -> tuple[Condition, ...]:
     """Facts that the source's config may state in ways that the target's cannot, but for those that are ``mended``."""
-    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts} - mended
+    free = {fact for s in source.settings if isinstance(s, Setting) for fact in s.facts}
+    free -= {s.fact for s in source.settings if isinstance(s, Fixed)}
+    # zeros are written where there is no bias, but a bias is not taken away
+    mended = mended - {fact for fact in mended if fact.startswith("bias.") and _wanted(target, fact, Facts()) is False}
     found = []
     stated = {fact for s in target.settings for fact in s.fact.split()}
     for setting in target.settings:
-        if isinstance(setting, Fixed) and setting.fact in free:
-            found.append(f"{FACTS[setting.fact].meaning} ({setting.fact}) must be {_said(setting.value)}: {setting.why}")
-    for name in sorted(free - stated):
+        if isinstance(setting, Fixed) and setting.fact in free - mended:
+            found.append(Condition(setting.fact, said(setting.value), setting.why))
+    for name in sorted(free - stated - mended):
         if FACTS[name].kind == "trait":
-            found.append(f"{FACTS[name].meaning} ({name}) must be {_said(FACTS[name].neutral)}: no key of the target states it")
+            found.append(Condition(name, said(FACTS[name].neutral), "no key of the target states it"))
+    known = {condition.fact for condition in found}
+    for fact, value, wanted in _PROBES:
+        facts = typical(source).with_({fact: value}, "a config")
+        if fact in free - known and not _refused(source, facts, fact) and (refusal := _refused(target, facts, fact)):
+            found.append(Condition(fact, wanted, refusal.reason or "no key of the target states it"))
     return tuple(found)
+
+
+def _refused(family: Family, facts: Facts, fact: str) -> Refusal | None:
+    return next((r for r in refusals(family, facts) if r.fact == fact), None)
 
 
 def _plain(value: Any, facts: Facts) -> Any:
@@ -183,11 +233,14 @@ def _plain(value: Any, facts: Facts) -> Any:
     return facts[value.fact] // facts[value.over] if value.over else facts[value.fact]
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A fact's value for a person."""
     if isinstance(value, Of):
         name = value.fact if value.times == 1 else f"{value.times} * {value.fact}"
         return f"{name} / {value.over}" if value.over else name
-    return "absent" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or value == ():
+        return "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def names(found: Iterable[Family]) -> tuple[str, ...]:

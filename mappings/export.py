@@ -1,4 +1,7 @@
-"""The tables as JSON values, expanded, under a stable schema: for other tools, and for the documentation."""
+"""The tables as JSON values, expanded, under a stable schema: for other tools, and for the documentation.
+
+Within a ``schema`` number keys are added and never removed, and what a key means stays.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any
 
 from mappings import families
 from mappings.compare import directions
+from mappings.elsewhere import ELSEWHERE
 from mappings.family import Family, Fixed, Of
 
 SCHEMA = 1
@@ -22,10 +26,21 @@ def export() -> dict[str, Any]:
                 "to": d.target.name,
                 "exactness": None if d.exactness is None else str(d.exactness),
                 "passes": [p.name for p in d.passes],
-                "conditions": list(d.conditions),
+                "conditions": [str(condition) for condition in d.conditions],
                 "refused": [{"fact": r.fact, "value": r.value, "reason": r.reason or r.origin} for r in d.refusals],
             }
             for d in directions()
+        ],
+        "elsewhere": [
+            {
+                "title": one.title,
+                "names": list(one.names),
+                "family": one.family or None,
+                "reasons": list(one.reasons),
+                "instead": one.instead,
+                "source": one.source,
+            }
+            for one in ELSEWHERE
         ],
     }
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from convert.cli.options import debug_option, json_option, variant_option
 from convert.cli.running import emit
-
 
 
 @click.command("inspect")
@@ -41,13 +38,19 @@ def diff_(first: str, second: str, headers_only: bool, as_json: bool, debug: boo
 
 
 @click.command("families")
+@click.option("--markdown", is_flag=True, help="The page docs/families.md.")
 @json_option
 @debug_option
-def families_(as_json: bool, debug: bool) -> None:
+def families_(markdown: bool, as_json: bool, debug: bool) -> None:
     """List the families and, for every direction, how exactly it converts."""
     from convert.explain import matrix_text
     from mappings.export import export
 
+    if markdown:
+        from convert.page import families_page
+
+        click.echo(families_page(), nl=False)
+        return
     emit(matrix_text(), as_json, export)
 
 
@@ -71,5 +74,3 @@ def doctor_(as_json: bool, debug: bool) -> None:
 
     told = doctor()
     emit(doctor_text(told), as_json, lambda: told)
-
-
