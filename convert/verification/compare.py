@@ -16,6 +16,7 @@ _PROBE = 2.0**-10  # relative size of the perturbation that measures amplificati
 _WORST = 12.0  # largest over rms of a bounded number of roughly normal differences
 _SPREAD = 4.0  # the worst token's error over the typical one
 _FAINT = 0.05
+_SYSTEMATIC = 8.0  # rounding errors of many weights cancel along the values themselves: a common factor may be so much less off
 _VALUES = 1 << 20  # logits or embedding values in one block
 
 
@@ -35,7 +36,7 @@ class Frame:
         """The frame in which `output` is closest to `source`; exactly 1 where it cannot be told from 1."""
         plain, centred = _fitted(source, output), _fitted(_centre(source), output)
         chosen = centred if centred[1] < 0.1 * plain[1] and plain[1] > 4 * noise else plain
-        scale = 1.0 if abs(chosen[0] - 1.0) <= 4 * noise else chosen[0]
+        scale = 1.0 if abs(chosen[0] - 1.0) <= noise / _SYSTEMATIC else chosen[0]
         return cls(scale, chosen is centred)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -51,6 +52,14 @@ def relative(difference: Tensor, of: Tensor) -> float:
     """rms of a difference over rms of what differs; infinite against zero, NaN where a value is not finite."""
     size, off = _rms(of), _rms(difference)
     return off / size if size else (0.0 if off == 0 else float("inf"))
+
+
+def discrepancy(found: Tensor, expected: Tensor) -> float:
+    """How far two contributions are apart: by rms, or by a common factor, which rounding does not make, eight times."""
+    off = relative(found - expected, expected)
+    size = float(expected.double().square().sum())
+    common = float(((found - expected).double() * expected.double()).sum()) / size if size else 0.0
+    return off if math.isnan(off) or math.isnan(common) else max(off, _SYSTEMATIC * abs(common))
 
 
 def perturbed(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -89,7 +98,7 @@ def sub_block(
     shrink = _rms(start) / (_rms(expected) or 1.0)
     stage = Stage(
         f"layer {layer} {label}",
-        relative(forced - start - expected, expected),
+        discrepancy(forced - start, expected),
         tolerance.sub_block(amplification) + tolerance.cancellation * shrink,
         None if free_after is None else relative(free_after - frame(after), frame(after)),
     )
@@ -134,6 +143,37 @@ def logits(
     return seen.verdict(tolerance.logits(amplification)), amplification
 
 
+def free_logits(
+    sides: tuple[Decoder, Decoder],
+    hidden: tuple[Tensor, Tensor],
+    frame: Frame,
+    blocks: list[tuple[int, int]],
+    tolerance: Tolerance,
+    generator: torch.Generator,
+) -> tuple[Logits, float, Stage]:
+    """`logits` of two models that ran freely, and the final norm and head as one more stage, from the source's own stream.
+
+    Both share one pass over each head.
+    """
+    x, free = hidden
+    probe = perturbed(x[:1], generator)
+    one = sides[0].finish(torch.cat((x, probe))).flatten(0, 1)
+    other = sides[1].finish(torch.cat((free, frame(x)))).flatten(0, 1)
+    length, count = x.shape[1], x.shape[0] * x.shape[1]
+    seen, forced, moved, alone = _Seen(count), _Seen(count), 0.0, 0.0
+    for start, stop in blocks:
+        a, b = (side.head(y, start, stop).double().cpu() for side, y in zip(sides, (one, other), strict=True))
+        seen.add(a[:count], b[:count], start)
+        forced.add(a[:count], b[count:], start)
+        moved += float((a[count - length : count] - a[:length]).square().sum())
+        alone += float((a[count:] - a[:length]).square().sum())
+    spread = seen.spread() or 1.0
+    amplification, own = ((part / (length * seen.tokens)) ** 0.5 / spread / _PROBE for part in (moved, alone))
+    allowed = tolerance.sub_block(own)
+    head = Stage("head", max(forced.verdict(allowed).error, _SYSTEMATIC * abs(forced.common())), allowed, None)
+    return seen.verdict(tolerance.logits(amplification)), amplification, head
+
+
 #: logits [position, start..stop] of all positions in order, from wherever they come
 Rows = Callable[[int, int], Tensor]
 
@@ -169,6 +209,7 @@ class _Seen:
         self.positions, self.tokens = positions, 0
         self.largest, self.absolute, self.square = 0.0, 0.0, 0.0
         self.sum, self.sum_square = zero.clone(), zero.clone()
+        self.off, self.cross = zero.clone(), zero.clone()
         self.top = [torch.full((positions, 1), float("-inf"), dtype=torch.float64)] * 2
         self.id = [torch.full((positions, 1), -1)] * 2
         self.peak, self.mass, self.weighted = [zero - float("inf")] * 2, [zero.clone()] * 2, [zero.clone()] * 2
@@ -181,6 +222,7 @@ class _Seen:
         self.absolute += float(size.sum())
         self.square += float(off.square().sum())
         self.sum, self.sum_square = self.sum + a.sum(1), self.sum_square + a.square().sum(1)
+        self.off, self.cross = self.off - off.sum(1), self.cross - (a * off).sum(1)
         for side, (x, sign) in enumerate(((a, 1.0), (b, -1.0))):
             peak = torch.maximum(self.peak[side], x.amax(1))
             kept, share = (self.peak[side] - peak).exp(), (x - peak[:, None]).exp()
@@ -197,6 +239,12 @@ class _Seen:
         """rms of the source logits around each position's mean: a shift of all logits is no change."""
         variance = self.sum_square / self.tokens - (self.sum / self.tokens).square()
         return float(variance.clamp(min=0).mean().sqrt())
+
+    def common(self) -> float:
+        """By what factor, less one, all logits of the output are larger, each position's mean left out."""
+        along = float((self.cross - self.sum / self.tokens * self.off).sum())
+        size = self.spread() ** 2 * self.positions * self.tokens
+        return along / size if size else 0.0
 
     def verdict(self, allowed: float) -> Logits:
         count = self.positions * self.tokens

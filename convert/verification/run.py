@@ -17,7 +17,7 @@ from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
 from convert.verification.meaning import Meaning
 from convert.verification.prompts import Prompts, choose, encoded, lengths
-from convert.verification.shared import Renumbered, shared_texts
+from convert.verification.shared import Renumbered, shared_ids, shared_texts
 from convert.verification.verdict import (
     Compute,
     Exactness,
@@ -124,6 +124,7 @@ def verify(
     if shared is not None:
         one, other = Renumbered(one, shared[0]), Renumbered(other, shared[1])
         texts = shared_texts(texts, shared[1])
+    meanings = meaning.read(source.config, variant), meaning.read(output.config, output_variant)
     return judge(
         one,
         other,
@@ -133,7 +134,7 @@ def verify(
         prompts=prompts,
         seed=seed,
         size=sum(tensor.nbytes for tensor in source.tensors.values()),
-        meanings=(meaning.read(source.config, variant), meaning.read(output.config, output_variant)),
+        meanings=meanings if shared is None else (shared_ids(meanings[0], shared[0]), shared_ids(meanings[1], shared[1])),
         texts=texts,
         stocked=Stocked(source, output) if with_transformers else None,
     )
@@ -213,8 +214,11 @@ def _full(pair: _Pair, ids: Tensor) -> _Found:
             assert after is not None
             free = after
             stages.append(stage)
-    blocks = compare.grid(pair.vocabulary, x.shape[0] * x.shape[1])
-    found, amplification = compare.logits(pair.source, pair.output, (x, free), blocks, pair.tolerance)
+    blocks = compare.grid(pair.vocabulary, 4 * x.shape[0] * x.shape[1])  # both sides, twice over
+    found, amplification, head = compare.free_logits(
+        (pair.source, pair.output), (x, free), frame, blocks, pair.tolerance, pair.random
+    )
+    stages.append(head)
     proved = (
         f"all {pair.source.layers} layers, {found.positions} positions, "
         f"the whole vocabulary of {pair.vocabulary}{_remaining(pair)}"

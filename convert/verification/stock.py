@@ -61,9 +61,11 @@ def compared(
                 found.append(Stock(side, told["runner"], "", None, told["because"], fault))
                 continue
             logits = rows(reference, _recorded(told["logits"]), blocks, allowed)
-            faults = told["faults"]
+            known = {*task.source.tensors, *sides["source"].get("faults", {}).get("unexpected keys", ())}
+            faults = {kind: [name for name in names if name not in known] for kind, names in told["faults"].items()}
+            said = "; ".join(f"{kind}: {listed(map(show, names))}" for kind, names in faults.items() if names)
             against = "the reference decoder of the source"
-            found.append(Stock(side, told["runner"], against, logits, faults, bool(faults) and side == "output"))
+            found.append(Stock(side, told["runner"], against, logits, said, bool(said) and side == "output"))
         if all("logits" in told for told in sides.values()):
             each = [_recorded(sides[side]["logits"]) for side in ("source", "output")]
             between: Logits = rows(each[0], each[1], blocks, allowed)
@@ -106,7 +108,4 @@ def _run(checkpoint: Checkpoint, ids: Tensor, out: Path, task: Task) -> Mapping[
         why = f"its process ended with {done.returncode}: {show(last, 300)}"
         return {"runner": "transformers", "absent": False, "because": why}
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "faults" in told:
-        named = ((kind, listed(map(show, names))) for kind, names in told["faults"].items() if names)
-        told["faults"] = "; ".join(f"{kind}: {names}" for kind, names in named)
     return told

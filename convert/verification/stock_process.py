@@ -29,7 +29,10 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
     quiet.disable_progress_bar()
     library = f"transformers {transformers.__version__}"
     path = Path(task["folder"]) / "config.json"
-    kind = json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if config.get("quantization_config"):
+        return {"runner": library, "absent": True, "because": "it computes from quantised weights in arithmetic of their own"}
+    kind = config.get("model_type")
     if kind not in CLASSES:
         return {"runner": library, "absent": True, "because": f"it has no class for {kind!r}"}
     limit_memory(task["memory"])
