@@ -27,6 +27,7 @@ FORMAT = 1
 SHARD_SIZE = 5_000_000_000  # bytes; the Hub library's default
 _BASE = 34 << 20  # bytes: the interpreter with what the copying path imports
 _TORCH = 260 << 20  # bytes: torch loaded, and its blocks
+_BITS = 120 << 20  # bytes: numpy, zstandard and the blocks of a lossless delta
 _PER_TENSOR = 1500  # bytes
 
 
@@ -155,7 +156,9 @@ class Plan:
     @property
     def writer_peak(self) -> int:
         """An upper estimate of the writer's memory, in bytes."""
-        return _BASE + (_TORCH if self.computes else 0) + _PER_TENSOR * (self.tensors + len(self.checkpoint.tensors))
+        patched = any(o.bits is not None for f in self.files for o in f.outputs)
+        more = (_TORCH if self.computes else 0) + (_BITS if patched else 0)
+        return _BASE + more + _PER_TENSOR * (self.tensors + len(self.checkpoint.tensors))
 
     @cached_property
     def digest(self) -> str:

@@ -391,20 +391,58 @@ def sources(expr: Expr) -> frozenset[str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Reindexed(Value):
+    """Slices of a computed tensor at other indices of the axes ``at``: (new index, old index) pairs."""
+
+    at: tuple[int, ...] = ()
+    origin: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    exactness: ClassVar[Exactness] = Exactness.BYTE
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        olds = tuple(zip(*(old for _, old in self._inside(region)), strict=True))
+        return (_replaced(region, self.at, tuple((min(each), max(each) - min(each) + 1) for each in olds)),)
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        (array,) = arrays
+        out = array.new_empty([count for _, count in region])
+        low, begin = (tuple(r[i][0] for i in self.at) for r in (self.needs(region)[0], region))
+        whole = (slice(None),) * len(region)
+        for new, old in self._inside(region):
+            there, here = (tuple(map(sub, index, first)) for index, first in ((new, begin), (old, low)))
+            out[_replaced(whole, self.at, tuple(slice(i, i + 1) for i in there))] = array[
+                _replaced(whole, self.at, tuple(slice(i, i + 1) for i in here))
+            ]
+        return out
+
+    def _inside(self, region: Region) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The pairs whose new index lies in a region."""
+        spans = [region[i] for i in self.at]
+        return [(n, o) for n, o in self.origin if all(f <= i < f + c for i, (f, c) in zip(n, spans, strict=True))]
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("which of the repeated slices was the first is not stored")
+
+    def describe(self) -> str:
+        return "heads repeated"
+
+
 def reindexed(
     expr: Expr,
     axes: tuple[str, ...],
     sizes: tuple[int, ...],
     origin: Iterable[tuple[tuple[int, ...], tuple[int, ...]]],
-) -> Moved:
-    """A moved tensor whose ``axes`` get new ``sizes``: each (new index, old index) of ``origin`` is one copy.
+) -> Expr:
+    """A tensor whose ``axes`` get new ``sizes``: each (new index, old index) of ``origin`` is one copy.
 
-    Repeats key-value heads and regroups queries, where whole heads move and nothing else happens.
+    Repeats key-value heads and regroups queries, where whole heads move and nothing else happens; what is only moved is
+    still only moved.
     """
-    if not isinstance(expr, Moved):
-        raise TypeError("only moved tensors can be re-indexed: do it before anything is computed")
-    at = [expr.axes.index(axis) for axis in axes]
+    at = tuple(expr.axes.index(axis) for axis in axes)
     shape = _replaced(expr.shape, at, sizes)
+    if not isinstance(expr, Moved):
+        return Reindexed(expr.axes, shape, expr.dtype, (expr,), at, tuple(origin))
     pieces = []
     for new, old in origin:
         region = _replaced(expr.whole, at, tuple((i, 1) for i in old))
