@@ -3,6 +3,7 @@
 #   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
 #   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
 #   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
+#   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (20 minutes on 2 cores)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -18,7 +19,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all tokenizers lint types bench clean
+.PHONY: demo test test-all tokenizers mutation lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -37,6 +38,9 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy --strict convert mappings surgery
+
+mutation: $(INSTALLED)
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)

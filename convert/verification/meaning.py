@@ -104,7 +104,7 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
         "heads": heads,
         "kv": said("num_key_value_heads") or heads,
         "dim": dim,
-        "turned": int(dim * float(said("partial_rotary_factor", _share(config)))),
+        "turned": int(dim * _share(config, spelling)),
         "vocab": None if said("vocab_size") in (None, -1) else said("vocab_size"),
         "ffn": said("intermediate_size"),
         "eps": float(said("rms_norm_eps", 1e-6)),
@@ -136,10 +136,13 @@ def _family(config: Config) -> str:
     return str(kind)
 
 
-def _share(config: Config) -> float:
-    found = config.get("partial_rotary_factor")
-    nested = config.get("rope_parameters") or {}
-    return float(found if found is not None else nested.get("partial_rotary_factor") or 1.0)
+def _share(config: Config, spelling: Spelling) -> float:
+    """The rotated share of each head; transformers 5 writes it into rope_parameters."""
+    key = "partial_rotary_factor"
+    if key in spelling.fixed:
+        return float(spelling.fixed[key])
+    stated = (table.get(key) for table in (config, config.get("rope_parameters") or {}))
+    return float(next((value for value in stated if value is not None), spelling.defaults.get(key, 1.0)))
 
 
 def _ids(found: Any) -> tuple[int, ...] | None:
@@ -199,6 +202,16 @@ def _minicpm(config: Config, variant: str | None) -> Mapping[str, Any]:
         "branch_scale": config["scale_depth"] / math.sqrt(config["num_hidden_layers"]),
         "logit_scale": config["dim_model_base"] / config["hidden_size"],
         "tied": config.get("tie_word_embeddings"),
+    }
+
+
+def _granite(config: Config, variant: str | None) -> Mapping[str, Any]:
+    dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return {
+        "embedding_scale": float(config.get("embedding_multiplier", 1.0)),
+        "branch_scale": float(config.get("residual_multiplier", 1.0)),
+        "logit_scale": 1.0 / config.get("logits_scaling", 1.0),
+        "scores": config.get("attention_multiplier", 1.0) * math.sqrt(dim),
     }
 
 
@@ -339,6 +352,7 @@ _SPELLINGS: dict[str, Spelling] = {
     ),
     "glm": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1.5625e-07, "partial_rotary_factor": 0.5}),
     "minicpm": Spelling(fixed=_BY_HEAD, more=_minicpm),
+    "granite": Spelling(more=_granite),
     "gemma": Spelling(defaults={"head_dim": 256, "tie_word_embeddings": True}, more=_gemma),
     "gemma2": Spelling(defaults={"head_dim": 256, "tie_word_embeddings": True}, more=_gemma2),
     "meta": Spelling(
@@ -367,3 +381,4 @@ _SPELLINGS: dict[str, Spelling] = {
     "deepseek_v3": Spelling(more=_deepseek),
     "llama4": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 500000.0}, more=_llama4),
 }  # fmt: skip
+_SPELLINGS["llama4_text"] = _SPELLINGS["llama4"]

@@ -127,7 +127,7 @@ _GLM = "transformer.encoder.layers.{layer}."
 _META = "layers.{layer}."
 _PLAIN = Formula()
 FORMULAS: dict[str, Formula] = {
-    **dict.fromkeys(("llama", "aquila", "internlm", "mistral", "minicpm", "gemma", "qwen2"), _PLAIN),
+    **dict.fromkeys(("llama", "aquila", "internlm", "mistral", "minicpm", "granite", "gemma", "qwen2"), _PLAIN),
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), _PLAIN),
     "Yi": Formula({"norm.before": L + "ln1.weight", "norm.between": L + "ln2.weight"}),
     "baichuan": Formula(dict.fromkeys(_PACKED, L + "self_attn.W_pack.weight"), _baichuan),

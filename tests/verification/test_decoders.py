@@ -53,7 +53,7 @@ def test_a_config_of_no_known_family_is_refused_by_what_it_says():
 
 def test_every_family_of_the_goldens_has_a_decoder():
     assert set(families()) == {
-        "aquila2", "baichuan", "chatglm", "chatglm1", "deepseek", "gemma", "gemma2", "glm", "gpt2", "internlm",
+        "aquila2", "baichuan", "chatglm", "chatglm1", "deepseek", "gemma", "gemma2", "glm", "gpt2", "granite", "internlm",
         "internlm2", "llama", "llama4", "meta", "minicpm", "mistral", "mixtral", "nanogpt", "phi3", "qwen", "qwen2",
         "qwen2_moe", "qwen3", "stablelm", "yi",
     }  # fmt: skip

@@ -92,6 +92,13 @@ def test_the_same_said_otherwise_is_no_difference(change: dict[str, Any]):
     assert found(LLAMA, LLAMA | change) == {}
 
 
+def test_a_share_is_read_wherever_transformers_writes_it():
+    glm = {**LLAMA, "model_type": "glm", "head_dim": 16}
+    nested = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+    assert found(glm | {"partial_rotary_factor": 1.0}, glm | {"rope_parameters": nested}) == {}
+    assert found(glm, glm | {"rope_parameters": nested}) == {"rotary frequencies": "fails"}
+
+
 def test_what_changes_no_logits_is_a_warning():
     changed = LLAMA | {"bos_token_id": 0, "pad_token_id": 0, "eos_token_id": [2, 5], "max_position_embeddings": 8192}
     assert found(LLAMA, changed) == dict.fromkeys(("bos token", "pad token", "eos token", "context"), "warns")
