@@ -46,10 +46,10 @@ def run(*words: object) -> Any:
     return CliRunner().invoke(cli, [str(word) for word in words])
 
 
-def logits(folder: Path, ids: list[int]) -> torch.Tensor:
+def logits(folder: Path, ids: list[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     with torch.inference_mode():
         return model(torch.tensor([ids])).logits[0]
 
