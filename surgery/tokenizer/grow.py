@@ -17,7 +17,7 @@ from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
 from surgery.tokenizer.check import Encode
 from surgery.tokenizer.export import export
-from surgery.tokenizer.extend import add_special_tokens, extend_bpe
+from surgery.tokenizer.extend import add_special_tokens, as_text, extend_bpe
 from surgery.tokenizer.facts import is_byte_level, load
 from surgery.tokenizer.pieces import Scores, add_pieces, bare, refusal
 from surgery.tokenizer.pipeline import SPACE
@@ -163,7 +163,7 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
         parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
         before=_plain(old), after=_plain(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
-        skipped=(*grown.skipped, *refused), notices=(*notices, *made.notices),
+        skipped=(*((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused), notices=(*notices, *made.notices),
     )  # fmt: skip
 
 

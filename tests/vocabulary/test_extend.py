@@ -184,7 +184,10 @@ def test_a_donor_gives_tokens_that_only_it_knows_their_place_among_shared_ones(t
     rows = tensors[EMBED] @ rotation
     rows[first:] = (old[5] + 2 * old[9]) @ rotation
     save_file({**tensors, EMBED: rows}, tmp_path / "donor/model.safetensors", metadata={"format": "pt"})
-    done = run("extend-vocab", tmp_path / "base", tmp_path / "out", "--add", words, "--init", f"donor:{tmp_path / 'donor'}", "--no-effect", "--k", "16")  # fmt: skip
+    init = f"donor:{tmp_path / 'donor'}"
+    done = run(
+        "extend-vocab", tmp_path / "base", tmp_path / "out", "--add", words, "--init", init, "--no-effect", "--k", "16"
+    )
     assert done.exit_code == 0, done.output
     new = load_file(tmp_path / "out/model.safetensors")[EMBED]
     torch.testing.assert_close(new[first:], (old[5] + 2 * old[9]).expand(len(new) - first, -1), atol=1e-3, rtol=0)

@@ -1,5 +1,7 @@
 """Orthogonal matching pursuit: sums that were made are found again, and no fit is worse than a smaller one."""
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_more_rows_come_closer(seed: int) -> None:
         )
         for k in (1, 2, 4, 8)
     ]
-    assert all((after <= before + 1e-5).all() for before, after in zip(errors, errors[1:], strict=False))
+    assert all((after <= before + 1e-5).all() for before, after in pairwise(errors))
     best = torch.stack(
         [dictionary[i] * (dictionary[i] @ targets[0]) / (dictionary[i] @ dictionary[i]) for i in range(40)]
     )
