@@ -13,8 +13,16 @@ from surgery.errors import show
 def diff(one: Checkpoint, other: Checkpoint, *, values: bool = True) -> dict[str, Any]:
     """Names, shapes, types and (unless told not to) values; config keys; documents by their bytes."""
     shared = [name for name in one.tensors if name in other.tensors]
-    shapes = {n: [list(one.tensors[n].shape), list(other.tensors[n].shape)] for n in shared if one.tensors[n].shape != other.tensors[n].shape}
-    dtypes = {n: [one.tensors[n].dtype, other.tensors[n].dtype] for n in shared if one.tensors[n].dtype != other.tensors[n].dtype}
+    shapes = {
+        n: [list(one.tensors[n].shape), list(other.tensors[n].shape)]
+        for n in shared
+        if one.tensors[n].shape != other.tensors[n].shape
+    }
+    dtypes = {
+        n: [one.tensors[n].dtype, other.tensors[n].dtype]
+        for n in shared
+        if one.tensors[n].dtype != other.tensors[n].dtype
+    }
     alike = [n for n in shared if n not in shapes and n not in dtypes]
     differing: list[str] = []
     if values:
@@ -51,7 +59,10 @@ def diff_text(found: dict[str, Any]) -> str:
     lines += [f"type                {show(n)}: {a} against {b}" for n, (a, b) in found["dtypes"].items()]
     lines += [f"values              {show(n)}" for n in found["values"]]
     lines += [f"config              {show(k)}: {show(a)} against {show(b)}" for k, (a, b) in found["config"].items()]
-    lines += [f"document            {show(n)}{' differs' if a and b else ' only in one'}" for n, (a, b) in found["documents"].items()]
+    lines += [
+        f"document            {show(n)}{' differs' if a and b else ' only in one'}"
+        for n, (a, b) in found["documents"].items()
+    ]
     lines.append(f"{found['values_compared']} tensors compared byte for byte, {len(found['values'])} differ")
     return "\n".join(lines)
 

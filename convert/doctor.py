@@ -13,8 +13,22 @@ from typing import Any
 from convert.report import size
 from convert.version import VERSION
 
-_NEEDED = ("safetensors", "torch", "huggingface_hub", "click", "tqdm", "numpy", "tokenizers", "sentencepiece", "jinja2", "xxhash")
-_OPTIONAL = {"transformers": "judges outputs (`verify --with transformers`)", "tiktoken": "checks tiktoken vocabularies"}
+_NEEDED = (
+    "safetensors",
+    "torch",
+    "huggingface_hub",
+    "click",
+    "tqdm",
+    "numpy",
+    "tokenizers",
+    "sentencepiece",
+    "jinja2",
+    "xxhash",
+)
+_OPTIONAL = {
+    "transformers": "judges outputs (`verify --with transformers`)",
+    "tiktoken": "checks tiktoken vocabularies",
+}
 
 
 def doctor() -> dict[str, Any]:
@@ -39,7 +53,10 @@ def doctor_text(told: dict[str, Any]) -> str:
         lines.append(f"  {name:<12} {places[0] if places else 'not on PATH'}")
         lines += [f"  {'':<12} also {place}, which is hidden by the first" for place in places[1:]]
     lines += [f"  {name:<16} {version or 'missing'}" for name, version in told["libraries"].items()]
-    lines += [f"  {name:<16} {found['version'] or 'not installed'}: {found['for']}" for name, found in told["optional"].items()]
+    lines += [
+        f"  {name:<16} {found['version'] or 'not installed'}: {found['for']}"
+        for name, found in told["optional"].items()
+    ]
     lines += [f"  free at {place}: {size(free)}" for place, free in told["disk"].items()]
     lines += [f"  problem: {problem}" for problem in told["problems"]] or ["  no problem found"]
     return "\n".join(lines)
@@ -63,7 +80,9 @@ def _problems() -> list[str]:
     problems = [f"{name} is not installed" for name in _NEEDED if _version(name) is None]
     first = _on_path("convert")
     if first and not _is_ours(Path(first[0])):
-        problems.append(f"`convert` is {first[0]}, which is not weightsmith's; use `weightsmith`, which is the same program")
+        problems.append(
+            f"`convert` is {first[0]}, which is not weightsmith's; use `weightsmith`, which is the same program"
+        )
     return problems
 
 

@@ -23,7 +23,9 @@ def generation_config(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, tu
     idle = [key for key in _SAMPLING if key in settings] if not settings.get("do_sample") else []
     for key in idle:
         del settings[key]
-    told = (f"generation_config.json: {', '.join(idle)} dropped, which have no effect without do_sample",) if idle else ()
+    told = (
+        (f"generation_config.json: {', '.join(idle)} dropped, which have no effect without do_sample",) if idle else ()
+    )
     return settings, told
 
 

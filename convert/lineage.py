@@ -36,4 +36,5 @@ def _how(output: Output) -> str:
         return "written zeros"
     if len(output.boxes) == 1 and output.boxes[0].contiguous:
         return "one range of bytes"
-    return f"{len(output.boxes)} strided {'copies' if len(output.boxes) > 1 else 'copy'}, runs of {min(b.run for b in output.boxes)}"
+    copies = "copies" if len(output.boxes) > 1 else "copy"
+    return f"{len(output.boxes)} strided {copies}, runs of {min(b.run for b in output.boxes)}"

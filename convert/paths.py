@@ -26,7 +26,9 @@ def check_output(out: Path, source: Path) -> Path:
             f"{show(str(out))} exists already, and nothing of it was touched. Choose another name, or move it away first."
         )
     if not parent.is_dir():
-        raise StorageFailed(f"{show(str(out.parent))}, the directory that OUT should be created in, does not exist. Create it.")
+        raise StorageFailed(
+            f"{show(str(out.parent))}, the directory that OUT should be created in, does not exist. Create it."
+        )
     return resolved
 
 

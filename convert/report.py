@@ -34,13 +34,15 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
     """The whole plan on one screen, or with every tensor's lineage."""
     outputs = [o for f in plan.files for o in f.outputs]
     computed = [o for o in outputs if o.computed]
+    moved = len(outputs) - len(computed)
+    documents = _count(len(plan.documents) + len(plan.copies) + 1, "document")
     lines = [
         f"{plan.source} -> {plan.target}",
         f"  exactness   {plan.exactness}: {_EXACTNESS[str(plan.exactness)]}",
         *(f"  step        {step}" for step in plan.steps),
-        f"  tensors     {len(plan.checkpoint.tensors)} read, {len(outputs)} written: {len(outputs) - len(computed)} moved, {len(computed)} computed",
+        f"  tensors     {len(plan.checkpoint.tensors)} read, {len(outputs)} written: {moved} moved, {len(computed)} computed",
         f"  parameters  {plan.parameters:,}",
-        f"  bytes       {size(plan.nbytes)} in {_count(len(plan.files), 'file')} of weights and {_count(len(plan.documents) + len(plan.copies) + 1, 'document')}",
+        f"  bytes       {size(plan.nbytes)} in {_count(len(plan.files), 'file')} of weights and {documents}",
         f"  memory      writer at most {size(plan.writer_peak)}",
     ]
     if plan.left:
@@ -50,10 +52,16 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
     if len(computed) > 5:
         lines.append(f"  computed    and {len(computed) - 5} more")
     if plan.rounding:
-        lines.append(f"  rounding    storing a computed value changes it by at most {plan.rounding:.1e} of itself, once")
-    lines.append("  coverage    every tensor of the source is used or knowingly left; every tensor of the target is written once")
+        lines.append(
+            f"  rounding    storing a computed value changes it by at most {plan.rounding:.1e} of itself, once"
+        )
+    lines.append(
+        "  coverage    every tensor of the source is used or knowingly left; every tensor of the target is written once"
+    )
     for entry in lineage or ():
-        lines.append(f"{entry['name']}  {entry['dtype']} {entry['shape']}  <- {', '.join(entry['from']) or 'zeros'}  ({entry['how']})")
+        lines.append(
+            f"{entry['name']}  {entry['dtype']} {entry['shape']}  <- {', '.join(entry['from']) or 'zeros'}  ({entry['how']})"
+        )
     return "\n".join(lines)
 
 
@@ -62,11 +70,17 @@ def written_text(plan: Plan, done: Written) -> str:
     computed = sum(o.computed for f in plan.files for o in f.outputs)
     lines = [f"{plan.source} -> {plan.target}: {plan.exactness}", *(f"  {step}" for step in plan.steps)]
     if computed and done.rounding_largest:
-        lines.append(f"  rounding of computed values: {done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most")
+        lines.append(
+            f"  rounding of computed values: {done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most"
+        )
     if done.beyond or done.vanished:
-        lines.append(f"  {done.beyond:,} values exceeded the type and were stored as its largest, {done.vanished:,} became zero")
+        lines.append(
+            f"  {done.beyond:,} values exceeded the type and were stored as its largest, {done.vanished:,} became zero"
+        )
     if done.resumed:
-        lines.append(f"  resumed: {len(done.resumed)} of {len(plan.files)} shards were already written and verified by hash")
+        lines.append(
+            f"  resumed: {len(done.resumed)} of {len(plan.files)} shards were already written and verified by hash"
+        )
     lines.append(f"  {_count(plan.tensors, 'tensor')}, {size(plan.nbytes)} in {_count(len(plan.files), 'file')}")
     if done.tokenizer is not None:
         lines.append(f"  tokenizer: {done.tokenizer.size} tokens, {done.tokenizer.check}")

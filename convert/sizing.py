@@ -36,7 +36,10 @@ def needs(model: Model, context: int) -> tuple[Need, ...]:
     cache = 0.0
     if facts.knows("kv") and facts.knows("head"):
         cache = 2.0 * facts["layer"] * facts["kv"] * facts["head"] * 2 * context
-    rows = [Need(f"inference, {name}", parameters * size, cache * (2 if name == "float32" else 1)) for name, size in _BYTES.items()]
+    rows = [
+        Need(f"inference, {name}", parameters * size, cache * (2 if name == "float32" else 1))
+        for name, size in _BYTES.items()
+    ]
     adapter = sum(_LORA_RANK * (_out(e.shape) + _over(e.shape)) for n, e in model.tensors.items() if _is_linear(n))
     rows.append(Need("LoRA training, bf16 base, r = 16", parameters * 2.0, states=adapter * 16.0))
     rows.append(Need("full training, AdamW mixed precision", parameters * 2.0, states=parameters * 14.0))

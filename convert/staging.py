@@ -76,7 +76,9 @@ def staging(path: Path, identity: Mapping[str, Any]) -> Iterator[Staging]:
         path.mkdir(mode=0o700, exist_ok=True)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageFailed(f"{show(str(path))}, where the output is to grow, cannot be made: {error.strerror}.") from error
+        raise StorageFailed(
+            f"{show(str(path))}, where the output is to grow, cannot be made: {error.strerror}."
+        ) from error
     journal = -1
     try:
         _lock(directory, path)
@@ -125,7 +127,9 @@ def _lock(directory: int, path: Path) -> None:
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputBusy(f"another run{_owner(path)} is writing {show(str(path))}. Wait for it, or choose another OUT.") from None
+        raise OutputBusy(
+            f"another run{_owner(path)} is writing {show(str(path))}. Wait for it, or choose another OUT."
+        ) from None
     except OSError as error:
         # some network file systems have no locks; unique names and the read-back keep the damage out
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
@@ -198,4 +202,16 @@ def _sweep(path: Path, kept: Mapping[str, str]) -> None:
 
 
 #: what else a run puts there: documents, whole before they are renamed with the rest
-DOCUMENT_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".md", ".pdf", ".spm", "LICENSE", "NOTICE", "USE_POLICY")
+DOCUMENT_SUFFIXES = (
+    ".json",
+    ".jinja",
+    ".model",
+    ".txt",
+    ".tiktoken",
+    ".md",
+    ".pdf",
+    ".spm",
+    "LICENSE",
+    "NOTICE",
+    "USE_POLICY",
+)

@@ -20,9 +20,7 @@ BAICHUAN_7B = Family(
     name="baichuan",
     variant="7b",
     title="Baichuan-7B",
-    recognise=Recognise(
-        model_type="baichuan", architectures=("BaiChuanForCausalLM",), unlike={"vocab_size": 125696}
-    ),
+    recognise=Recognise(model_type="baichuan", architectures=("BaiChuanForCausalLM",), unlike={"vocab_size": 125696}),
     architecture="BaiChuanForCausalLM",
     model_type="baichuan",
     source="baichuan-inc/Baichuan-7B models/modeling_baichuan.py",

@@ -137,7 +137,9 @@ class Family:
     source: str = ""  # where the architecture was read
     stored: Stored = "safetensors"
     nested: str = ""  # the config key under which some releases keep what the settings are about
-    prefixes: tuple[tuple[str, str], ...] = ()  # beginnings of names that some files have, and what the rows have instead
+    prefixes: tuple[
+        tuple[str, str], ...
+    ] = ()  # beginnings of names that some files have, and what the rows have instead
 
     @property
     def partial(self) -> bool:

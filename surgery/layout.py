@@ -15,7 +15,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import prod
 
 Sizes = Mapping[str, int]
@@ -54,7 +54,7 @@ class Leaf:
     strides: tuple[int, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Layout:
     """The layout that ``text`` denotes; ``ValueError`` names what cannot be read.
 
@@ -90,12 +90,16 @@ def leaves(layout: Layout, sizes: Sizes, strides: Sequence[int] | None = None) -
     if strides is None:
         strides = row_major(layout.shape(sizes))
     found = []
-    for path in itertools.product(*(tuple(_spread(axis, stride, sizes)) for axis, stride in zip(layout.axes, strides, strict=True))):
+    for path in itertools.product(
+        *(tuple(_spread(axis, stride, sizes)) for axis, stride in zip(layout.axes, strides, strict=True))
+    ):
         placed = tuple(itertools.chain.from_iterable(atoms for _, atoms in path))
         names = tuple(name for name, _ in placed)
         if len(set(names)) != len(names):
             raise ValueError(f"layout {layout}: an axis occurs twice in one leaf: {names}")
-        found.append(Leaf(sum(offset for offset, _ in path), names, tuple(sizes[n] for n in names), tuple(s for _, s in placed)))
+        found.append(
+            Leaf(sum(offset for offset, _ in path), names, tuple(sizes[n] for n in names), tuple(s for _, s in placed))
+        )
     return tuple(found)
 
 

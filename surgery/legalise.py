@@ -58,7 +58,9 @@ def legalise(
 class Unexpressible(ConversionError):
     """The target cannot compute what the source does; every reason is listed."""
 
-    def __init__(self, refusals: tuple[Refusal, ...], offers: tuple[Pass, ...], source: str = "source", target: str = "target"):
+    def __init__(
+        self, refusals: tuple[Refusal, ...], offers: tuple[Pass, ...], source: str = "source", target: str = "target"
+    ):
         self.refusals, self.offers, self.source, self.target = refusals, offers, source, target
         super().__init__(self._text())
 
@@ -67,15 +69,18 @@ class Unexpressible(ConversionError):
         return Unexpressible(self.refusals, self.offers, source, target)
 
     def _text(self) -> str:
-        count = len(self.refusals)
-        head = f"{self.source} -> {self.target}: {self.target} cannot express {count} thing{'s' * (count > 1)} this checkpoint does"
+        count = f"{len(self.refusals)} thing{'s' * (len(self.refusals) > 1)}"
+        head = f"{self.source} -> {self.target}: {self.target} cannot express {count} this checkpoint does"
         width = max(len(r.fact) for r in self.refusals)
         lines = [
-            f"  {r.fact:<{width}}  {r.value}" + (f"   ({r.origin})" if r.origin else "") + (f"; {r.reason}" if r.reason else "")
+            f"  {r.fact:<{width}}  {r.value}"
+            + (f"   ({r.origin})" if r.origin else "")
+            + (f"; {r.reason}" if r.reason else "")
             for r in self.refusals
         ]
         offers = [f"`--mend {p.name}` would help: {p.says}; {p.costs}." for p in self.offers]
-        last = f"Nothing was written. `convert explain {self.source.split('-')[0]} {self.target.split('-')[0]}` lists what can be converted, and how exactly."
+        explain = f"`convert explain {self.source.split('-')[0]} {self.target.split('-')[0]}`"
+        last = f"Nothing was written. {explain} lists what can be converted, and how exactly."
         return "\n".join([head, *lines, *offers, last])
 
 

@@ -33,7 +33,9 @@ class Model:
 
     def mapped(self, template: str, change: Callable[[Expr], Expr]) -> Model:
         """The model with ``change`` applied to a role in every layer where it is present."""
-        names = [template.format(layer=layer) for layer in range(self.sizes["layer"])] if "{" in template else [template]
+        names = (
+            [template.format(layer=layer) for layer in range(self.sizes["layer"])] if "{" in template else [template]
+        )
         return self.using({name: change(self.tensors[name]) for name in names if name in self.tensors})
 
     def shape(self, template: str) -> tuple[int, ...]:

@@ -76,7 +76,11 @@ def run(boxes, numel: int, sources: dict[str, np.ndarray]) -> np.ndarray:
     for b in boxes:
         for index in itertools.product(*(range(n) for n, _, _ in b.dims)):
             at = b.target + sum(i * t for i, (_, _, t) in zip(index, b.dims, strict=True))
-            value = 0.0 if b.source is None else sources[b.source][b.start + sum(i * s for i, (_, s, _) in zip(index, b.dims, strict=True))]
+            value = (
+                0.0
+                if b.source is None
+                else sources[b.source][b.start + sum(i * s for i, (_, s, _) in zip(index, b.dims, strict=True))]
+            )
             assert out[at] == -1.0, "an element is written twice"
             out[at] = value
     return out

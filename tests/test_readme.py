@@ -14,7 +14,14 @@ from convert.cli.running import run
 from tests.goldens import golden
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-STAND_INS = {"Baichuan2-7B-Base": "baichuan2-7b", "Yi-6B": "yi-6b", "Qwen-7B": "qwen-7b", "SRC": "internlm2-7b", "A": "llama-gqa", "B": "llama-tied"}
+STAND_INS = {
+    "Baichuan2-7B-Base": "baichuan2-7b",
+    "Yi-6B": "yi-6b",
+    "Qwen-7B": "qwen-7b",
+    "SRC": "internlm2-7b",
+    "A": "llama-gqa",
+    "B": "llama-tied",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -38,7 +45,12 @@ def test_the_python_example_runs(folder):
     assert (folder / "out" / "model.safetensors").exists()
 
 
-COMMAND_LINES = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.startswith("convert ")]
+COMMAND_LINES = [
+    line.partition("#")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("convert ")
+]
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

@@ -47,7 +47,9 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     except Exception as error:
         if debug:
             raise
-        click.echo(f"error: this is a bug in weightsmith, not in your input: {type(error).__name__}. {_log()}", err=True)
+        click.echo(
+            f"error: this is a bug in weightsmith, not in your input: {type(error).__name__}. {_log()}", err=True
+        )
         return 1
 
 

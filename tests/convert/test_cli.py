@@ -42,15 +42,15 @@ def edit(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
-def retensor(folder: Path, change) -> None:
-    """Rewrite the first shard that `change` applies to, and the index to match."""
+def retensor(folder: Path, name: str, replacement) -> None:
+    """Put other tensors in the place of one, in its shard and in the index."""
     index = folder / "model.safetensors.index.json"
     table = json.loads(index.read_text())
-    for file in sorted(folder.glob("*.safetensors")):
-        tensors = load_file(file)
-        if change(tensors):
-            save_file(tensors, file, metadata={"format": "pt"})
-        table["weight_map"] = {k: v for k, v in table["weight_map"].items() if v != file.name} | dict.fromkeys(tensors, file.name)
+    file = folder / table["weight_map"].pop(name)
+    held = load_file(file)
+    held.update(replacement(held.pop(name)))
+    save_file(held, file, metadata={"format": "pt"})
+    table["weight_map"].update(dict.fromkeys(held, file.name))
     index.write_text(json.dumps(table))
 
 
@@ -121,31 +121,31 @@ def test_what_blocks_a_direction_and_what_would_mend_it_are_named(tmp_path):
     assert "byte" in mended.stdout and "verified" in mended.stdout
 
 
+DOWN, NORM, HEAD = "model.layers.0.mlp.down_proj.weight", "model.norm.weight", "lm_head.weight"
+
+#: what is done to a tensor -> (its name, what takes its place, words that the refusal must hold)
 DAMAGES = {
-    "renamed": (lambda t: t.update({"lm_hat.weight": t.pop("lm_head.weight")}) or True if "lm_head.weight" in t else False, ["missing", "lm_head.weight", "lm_hat.weight"]),
-    "missing": (lambda t: t.pop("model.norm.weight", None) is not None, ["1 missing", "model.norm.weight"]),
-    "transposed": (
-        lambda t: t.update({"model.layers.0.mlp.down_proj.weight": t["model.layers.0.mlp.down_proj.weight"].T.contiguous()}) or True
-        if "model.layers.0.mlp.down_proj.weight" in t
-        else False,
-        ["wrong shape", "down_proj", "172 x 96"],
-    ),
-    "integers": (lambda t: t.update({"model.norm.weight": t["model.norm.weight"].int()}) or True if "model.norm.weight" in t else False, ["dtype I32"]),
-}  # fmt: skip
+    "renamed": (HEAD, lambda t: {"lm_hat.weight": t}, ["missing", HEAD, "lm_hat.weight"]),
+    "missing": (NORM, lambda t: {}, ["1 missing", NORM]),
+    "transposed": (DOWN, lambda t: {DOWN: t.T.contiguous()}, ["wrong shape", "down_proj", "172 x 96"]),
+    "integers": (NORM, lambda t: {NORM: t.int()}, ["dtype I32"]),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_tensor_is_named_in_one_paragraph(damage, tmp_path):
     source = copied("llama-gqa", tmp_path / "source")
-    change, words = DAMAGES[damage]
-    retensor(source, change)
+    name, replacement, words = DAMAGES[damage]
+    retensor(source, name, replacement)
     refused(weightsmith("run", source, tmp_path / "out", "--to", "yi"), 3, tmp_path / "out", *words)
 
 
 def test_a_layer_too_many_in_the_config_is_refused(tmp_path):
     source = copied("baichuan2-7b", tmp_path / "source")
     edit(source, num_hidden_layers=4)
-    refused(weightsmith("run", source, tmp_path / "out", "--to", "llama"), 3, tmp_path / "out", "num_hidden_layers", "0..2")
+    refused(
+        weightsmith("run", source, tmp_path / "out", "--to", "llama"), 3, tmp_path / "out", "num_hidden_layers", "0..2"
+    )
 
 
 def test_a_truncated_shard_is_refused(tmp_path):
@@ -219,7 +219,9 @@ def test_verify_tells_equal_from_different(tmp_path):
 def test_commands_that_look_answer_from_headers(tmp_path):
     told = json.loads(weightsmith("inspect", golden("llama-rope-llama3").checkpoint, "--json").stdout)
     assert (told["family"], told["sizes"]["kv"], told["traits"]["rope.scaling"]["factor"]) == ("llama", 2, 8.0)
-    found = json.loads(weightsmith("diff", golden("llama-gqa").checkpoint, golden("llama-tied").checkpoint, "--json").stdout)
+    found = json.loads(
+        weightsmith("diff", golden("llama-gqa").checkpoint, golden("llama-tied").checkpoint, "--json").stdout
+    )
     assert found["only_first"] == ["lm_head.weight"]
     assert "baichuan-2-7b" in weightsmith("families").stdout
     assert "W_pack" in weightsmith("explain", "baichuan").stdout
@@ -228,7 +230,7 @@ def test_commands_that_look_answer_from_headers(tmp_path):
 
 
 def test_help_loads_nothing_heavy():
-    heavy = "torch numpy transformers huggingface_hub safetensors sentencepiece tokenizers".split()
+    heavy = ["torch", "numpy", "transformers", "huggingface_hub", "safetensors", "sentencepiece", "tokenizers"]
     check = f"import sys; from convert.cli.main import cli; cli.main(['--help'], standalone_mode=False); print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.splitlines()[-1] == "[]"

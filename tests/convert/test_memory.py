@@ -26,7 +26,9 @@ print([line.split()[1] for line in open("/proc/self/status") if line.startswith(
 
 def peak(*arguments: object) -> int:
     """Peak resident bytes of one command."""
-    done = subprocess.run([sys.executable, "-c", RUN, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     return int(done.stdout.splitlines()[-1]) * 1024
 
 

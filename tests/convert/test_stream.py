@@ -48,7 +48,13 @@ def collect(buffers) -> bytes:
     return b"".join(bytes(b) for b in buffers)
 
 
-@given(layouts(), st.sampled_from([2, 4]), st.integers(1, 40), st.sampled_from([1, 16, 1 << 20]), st.sampled_from([1, 8, 1 << 20]))
+@given(
+    layouts(),
+    st.sampled_from([2, 4]),
+    st.integers(1, 40),
+    st.sampled_from([1, 16, 1 << 20]),
+    st.sampled_from([1, 8, 1 << 20]),
+)
 def test_any_layout_streams_into_any_other_order_whatever_the_window(case, itemsize, window, long_run, short_run):
     text, sizes, canonical = case
     array = np.arange(prod(parse(text).shape(sizes)), dtype=f"<u{itemsize}")
@@ -128,6 +134,11 @@ def test_a_normalised_row_cannot_be_undone():
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 def test_reindexing_copies_whole_heads(kv, times, width):
     array = np.arange(kv * width * 5, dtype="<f4").reshape(kv, width, 5)
-    expr = reindexed(moved("w", array, ("kv", "head", "hidden")), ("kv",), (kv * times,), [((i,), (i // times,)) for i in range(kv * times)])
+    expr = reindexed(
+        moved("w", array, ("kv", "head", "hidden")),
+        ("kv",),
+        (kv * times,),
+        [((i,), (i // times,)) for i in range(kv * times)],
+    )
     got = evaluate(expr, expr.whole, source_of(w=array), Scratch())
     assert np.array_equal(got.numpy(), np.repeat(array, times, axis=0))

@@ -59,7 +59,7 @@ def test_a_pointer_instead_of_a_tokenizer_is_named(tmp_path):
     for file in golden("yi-6b").checkpoint.iterdir():
         (source / file.name).write_bytes(file.read_bytes())
     (source / "tokenizer.model").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
-    with pytest.raises(ConversionError, match="git-lfs|git lfs"):
+    with pytest.raises(ConversionError, match=r"git-lfs|git lfs"):
         write(plan_conversion(open_checkpoint(source), "llama"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -71,7 +71,9 @@ def test_licences_are_carried_and_code_is_not(tmp_path):
         (source / file.name).write_bytes(file.read_bytes())
     (source / "LICENSE").write_text("terms")
     (source / "modeling_baichuan.py").write_text("raise SystemExit")
-    (source / "generation_config.json").write_text('{"temperature": 0.3, "top_p": 0.85, "eos_token_id": 2, "transformers_version": "4.29"}')
+    (source / "generation_config.json").write_text(
+        '{"temperature": 0.3, "top_p": 0.85, "eos_token_id": 2, "transformers_version": "4.29"}'
+    )
     write(plan_conversion(open_checkpoint(source), "llama"), tmp_path / "out")
     assert (tmp_path / "out" / "LICENSE").read_text() == "terms"
     assert not list((tmp_path / "out").glob("*.py"))

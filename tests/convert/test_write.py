@@ -80,7 +80,9 @@ def test_a_journal_of_another_plan_is_not_trusted(plan, tmp_path):
 
     with pytest.raises(Interrupted):
         write(plan, tmp_path / "out", workers=1, progress=stop)
-    other = plan_conversion(open_checkpoint(golden("baichuan2-7b").checkpoint), "llama", max_shard_size=200_000, dtype="bfloat16")
+    other = plan_conversion(
+        open_checkpoint(golden("baichuan2-7b").checkpoint), "llama", max_shard_size=200_000, dtype="bfloat16"
+    )
     assert write(other, tmp_path / "out").resumed == ()
 
 
@@ -101,7 +103,9 @@ def test_a_failed_verification_keeps_the_output_aside(plan, tmp_path):
 
 def test_what_was_written_wrongly_is_not_published(plan, tmp_path, monkeypatch):
     put = writing._put
-    monkeypatch.setattr(writing, "_put", lambda fd, buffer, at: at + len(buffer) if at > 60_000 else put(fd, buffer, at))
+    monkeypatch.setattr(
+        writing, "_put", lambda fd, buffer, at: at + len(buffer) if at > 60_000 else put(fd, buffer, at)
+    )
     with pytest.raises(StorageFailed, match="read back"):
         write(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()

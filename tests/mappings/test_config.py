@@ -38,7 +38,11 @@ def facts(**changes):
         ({}, 10000.0, None),
         ({"rope_theta": 500000, "rope_scaling": None}, 500000.0, None),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, 5e5, None),
-        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}, 5e5, {"rope_type": "linear", "factor": 2.0}),
+        (
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            5e5,
+            {"rope_type": "linear", "factor": 2.0},
+        ),
         ({"rope_theta": 5e5, "rope_scaling": LLAMA3}, 5e5, LLAMA3),
         ({"rope_parameters": {**LLAMA3, "rope_theta": 5e5}}, 5e5, LLAMA3),
         ({"rope_theta": 5e5, "rope_scaling": LLAMA3, "rope_parameters": {**LLAMA3, "rope_theta": 5e5}}, 5e5, LLAMA3),
@@ -63,7 +67,7 @@ def test_rope_is_read_in_both_forms_and_written_in_both(stated, theta, scaling):
     ],
 )
 def test_rope_forms_that_disagree_are_refused(stated):
-    with pytest.raises(ConversionError, match="disagree|two types"):
+    with pytest.raises(ConversionError, match=r"disagree|two types"):
         facts(**stated)
 
 

@@ -69,8 +69,12 @@ def test_llama_names_and_shapes_are_generated_from_the_same_model():
 
 def test_biases_get_rows_of_their_own_with_the_layout_of_the_weight():
     internlm2 = BY_LABEL["internlm2"]
-    facts = read_facts(internlm2, {**BASE, "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": True})
-    biases = {r.name.rpartition("attention.")[2]: r.layout for r in rows_of(internlm2, facts) if r.name.endswith(".bias")}
+    facts = read_facts(
+        internlm2, {**BASE, "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": True}
+    )
+    biases = {
+        r.name.rpartition("attention.")[2]: r.layout for r in rows_of(internlm2, facts) if r.name.endswith(".bias")
+    }
     assert biases == {"wqkv.bias": "(kv ((group two pair) + (two pair) + head))", "wo.bias": "hidden"}
 
 
@@ -80,7 +84,7 @@ def test_biases_get_rows_of_their_own_with_the_layout_of_the_weight():
         ({"lm_head.weight": None}, ["1 missing", "lm_head.weight"]),
         ({"model.layers.0.mlp.gate.weight": (3,)}, ["1 unexpected", "mlp.gate.weight"]),
         ({"model.layers.0.mlp.down_proj.weight": (172, 64)}, ["172 x 64", "64 x 172", "hidden ffn"]),
-        ({"model.layers.1.mlp.up_prоj.weight": (172, 64)}, ["U+043E"]),
+        ({"model.layers.1.mlp.up_pr\u043ej.weight": (172, 64)}, ["U+043E"]),
         ({"model.layers.3.input_layernorm.weight": (64,)}, ["layer 2", "layer 3"]),
     ],
 )
@@ -108,7 +112,9 @@ def test_integers_are_no_weights():
 
 
 def test_buffers_are_left_with_the_reason():
-    decoded = decode(FAMILY, read_facts(FAMILY, CONFIG), headers(**{"model.layers.0.self_attn.rotary_emb.inv_freq": (8,)}))
+    decoded = decode(
+        FAMILY, read_facts(FAMILY, CONFIG), headers(**{"model.layers.0.self_attn.rotary_emb.inv_freq": (8,)})
+    )
     assert decoded.left == {"model.layers.0.self_attn.rotary_emb.inv_freq": "recomputed from rope_theta"}
 
 
@@ -119,7 +125,12 @@ def test_a_tied_checkpoint_that_stores_its_head_reports_the_pair():
 
 
 def test_a_thousand_layers_are_planned_without_a_second_thought():
-    many = {name.replace(".0.", f".{i}."): shape for i in range(1000) for name, shape in BAICHUAN.items() if ".1." not in name}
+    many = {
+        name.replace(".0.", f".{i}."): shape
+        for i in range(1000)
+        for name, shape in BAICHUAN.items()
+        if ".1." not in name
+    }
     found = {name: Header(name, shape) for name, shape in many.items()}
     decoded = decode(FAMILY, read_facts(FAMILY, {**CONFIG, "num_hidden_layers": 1000}), found)
     assert sum(1 for _ in encode(BY_LABEL["llama"], decoded.model)) == 3 + 9 * 1000

@@ -61,9 +61,7 @@ def test_leaves_hold_what_numpy_reshapes_hold(case):
         decode(text, sizes, canonical), canonical, unpack(array, text, sizes), strict=True
     ):
         expected = expected.transpose([names.index(a) for a in axes])
-        got = run(
-            place([piece], axes, leaves(parse(" ".join(axes)), sizes)[0]), prod(piece.size), {"w": array}
-        )
+        got = run(place([piece], axes, leaves(parse(" ".join(axes)), sizes)[0]), prod(piece.size), {"w": array})
         assert np.array_equal(got, expected.reshape(-1))
 
 
@@ -72,7 +70,13 @@ def test_leaves_hold_what_numpy_reshapes_hold(case):
 @pytest.mark.parametrize("half", [0, 2])
 def test_fused_layouts_convert_into_each_other(source, target, half):
     sizes = SIZES | {"half": half, "head": 8 + 2 * half}
-    roles = ["kv group two pair hidden", "kv group two half hidden", "kv two pair hidden", "kv two half hidden", "kv head hidden"]
+    roles = [
+        "kv group two pair hidden",
+        "kv group two half hidden",
+        "kv two pair hidden",
+        "kv two half hidden",
+        "kv head hidden",
+    ]
     canonical = [tuple(r.split()) for r in roles]
     array = np.random.default_rng(0).normal(size=prod(parse(FUSED[source]).shape(sizes)))
     boxes = encode(decode(FUSED[source], sizes, canonical), FUSED[target], sizes, canonical)
@@ -105,7 +109,9 @@ def test_windows_of_a_box_are_the_window_of_the_whole(case, low, length):
 def test_a_piece_within_a_region_is_the_slice(case, data):
     text, sizes, canonical = case
     array = np.arange(prod(parse(text).shape(sizes)), dtype=np.float64)
-    for piece, axes, (names, whole) in zip(decode(text, sizes, canonical), canonical, unpack(array, text, sizes), strict=True):
+    for piece, axes, (names, whole) in zip(
+        decode(text, sizes, canonical), canonical, unpack(array, text, sizes), strict=True
+    ):
         region = []
         for n in piece.size:
             first = data.draw(st.integers(0, n))
