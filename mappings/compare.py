@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from mappings import families
@@ -84,6 +84,7 @@ class Direction:
         return "-" if self.exactness is None else str(self.exactness)
 
 
+@cache
 def directions() -> tuple[Direction, ...]:
     """Every ordered pair of different families, each source variant against the target variant that fits it best."""
     found = []

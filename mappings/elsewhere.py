@@ -146,14 +146,6 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         "moonshotai/Kimi-K2 config.json", family="deepseek_v3",
     ),
     Elsewhere(
-        "Granite (dense)", ("granite", "granite-3", "granite-3.0-8b"),
-        (
-            "Llama's tensors with four factors: on embeddings, branches, scores and logits; all of them fold, and the "
-            "table is not written yet",
-        ),
-        "transformers models/granite", instead="it has a native class: serve it as it is",
-    ),
-    Elsewhere(
         "models that are Llama by class",
         (
             "alpaca", "vicuna", "belle", "guanaco", "codellama", "tinyllama", "solar", "deepseek-llm", "deepseek-coder",

@@ -16,6 +16,7 @@ from surgery.passes.partial_rotary import LONGROPE, PART, PROPORTIONAL
 from surgery.passes.pass_ import Pass
 from surgery.passes.repeat_kv import REPEAT_KV
 from surgery.passes.scales import FOLD
+from surgery.passes.scores import SCALE_QUERIES
 from surgery.passes.untie import UNTIE
 from surgery.passes.zero_biases import ZERO_BIASES
 from surgery.passes.zero_norm_biases import ZERO_NORM_BIASES
@@ -31,6 +32,7 @@ PASSES: tuple[Pass, ...] = (
     NORM_OFFSET,
     GAUGE,
     FOLD,
+    SCALE_QUERIES,
     UNTIE,
     BAKE_NORM_HEAD,
     DROP_ZERO_BIASES,

@@ -251,6 +251,13 @@ TARGETS: dict[str, Target] = {
             "positions": "learned",
         },
     ),
+    "granite": Target(
+        "T 121-137, 208-277, 386, 486: factors on embeddings, branches, scores and logits, all of which can be 1",
+        {
+            **USUAL, **KV, **JOINT, **NATIVE_ROPE, "head": {"its own"}, "bias.mlp": ANY, "residual.depth": ANY,
+            "logits.base": ANY, "embed.scale": ANY, "scores.width": ANY,
+        },
+    ),
     "internlm": Target(
         "F1 InternLM-7B: 300-323: MHA, bias on q, k, v and o, rotary of type origin or dynamic",
         {**USUAL, **JOINT, "rope.theta": ANY},
@@ -330,7 +337,7 @@ TARGETS: dict[str, Target] = {
 _BYTE_MENDS = {"bias.qkv": True, "bias.o": True, "bias.mlp": True, "bias.norm": True, "tied": False}
 #: facts that fold into weights, in either direction (X E-1, E-2)
 _SCALES = {"embed.scale", "residual.depth", "logits.base"}
-_FOLDS = {"norm.offset", *_SCALES}
+_FOLDS = {"norm.offset", "scores.width", *_SCALES}
 
 
 def expected(case: str, target: str) -> Outcome:
