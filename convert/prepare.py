@@ -261,8 +261,8 @@ def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:
         for pair in alike:
             if not same_values(sources, checkpoint.tensors[pair.name], checkpoint.tensors[pair.other]):
                 raise ConversionError(
-                    f"{show(pair.name)} differs from {show(pair.other)}, though {pair.why}. Loaders disagree about which one counts. "
-                    f"Download them again; if the checkpoint is meant to have two tensors, correct {checkpoint.config_name}."
+                    f"{show(pair.name)} differs from {show(pair.other)}, though {pair.why}. Loaders disagree about which one "
+                    f"counts. Download them again; if two tensors are meant, correct {checkpoint.config_name}."
                 )
 
 

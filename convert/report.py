@@ -70,9 +70,8 @@ def written_text(plan: Plan, done: Written) -> str:
     computed = sum(o.computed for f in plan.files for o in f.outputs)
     lines = [f"{plan.source} -> {plan.target}: {plan.exactness}", *(f"  {step}" for step in plan.steps)]
     if computed and done.rounding_largest:
-        lines.append(
-            f"  rounding of computed values: {done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most"
-        )
+        rounding = f"{done.rounding_relative:.1e} of their size (rms), {done.rounding_largest:.1e} at most"
+        lines.append(f"  rounding of computed values: {rounding}")
     if done.beyond or done.vanished:
         lines.append(
             f"  {done.beyond:,} values exceeded the type and were stored as its largest, {done.vanished:,} became zero"

@@ -30,14 +30,15 @@ from convert.manifest import manifest
 from convert.paths import check_output, failed_of, staging_of
 from convert.planning import Output, OutputFile, Plan
 from convert.staging import Staging, hash_file, staging, sync_file
-from convert.system import start_writeback
 from convert.stream import Scratch, Source, stream
+from convert.system import keep_freed_memory, start_writeback
 from convert.tokenizing import TokenizerReport, write_tokenizer
 from surgery.dtypes import ITEMSIZE
 from surgery.errors import StorageFailed, VerificationFailed, show
 
 ReadBack = Literal["cache", "disk", "off"]
 
+_KEPT = 32 << 20  # bytes: some blocks of float32
 _WRITEBACK = 8 << 20  # bytes after which the disk is told to begin, so that fsync finds little left to do
 
 
@@ -237,6 +238,7 @@ def loading_torch(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    keep_freed_memory(_KEPT)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     threading.Thread(target=importlib.import_module, args=("convert.evaluate",), daemon=True).start()

@@ -1,9 +1,8 @@
-"""Commands that write a checkpoint: FAMILY-to-FAMILY, run, plan, repack. Thin over ``convert.prepare`` and ``convert.writing``."""
+"""Commands that write a checkpoint: FAMILY-to-FAMILY, run, plan, repack."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +66,8 @@ def plan_(src: str, target: str, tensors: bool, as_json: bool, debug: bool, **op
 
     _known(target)
     plan = _plan(src, target, None, options)
+    for line in plan.notes:
+        warning(line)
     detail = list(lineage(plan)) if tensors else None
     emit(plan_text(plan, detail), as_json, lambda: {**plan.summary(), **({"outputs": detail} if tensors else {})})
 

@@ -15,6 +15,7 @@ from convert.cli.running import run
 from convert.version import VERSION
 
 _PAIR = re.compile(r"([a-z0-9_.]+(?:-[a-z0-9_.]+)*)-to-([a-z0-9_.]+(?:-[a-z0-9_.]+)*)")
+_IMAGE_OPTIONS = ("resize", "quality", "rotate", "crop", "density")
 _IMAGE = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".tif", ".tiff", ".bmp", ".ico", ".heic", ".eps")
 
 #: command -> (module:attribute, one line for --help)
@@ -75,7 +76,7 @@ def main() -> None:
 
 def _looks_like_image_work(first: str) -> bool:
     name = first.partition(":")[2] or first
-    return name.lower().endswith(_IMAGE) or (first.startswith("-") and first.lstrip("-") in ("resize", "quality", "rotate", "crop", "density"))
+    return name.lower().endswith(_IMAGE) or (first.startswith("-") and first.lstrip("-") in _IMAGE_OPTIONS)
 
 
 def _not_imagemagick() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from surgery.model import Model
 from surgery.passes.pass_ import Pass
 from surgery.roles import role
-from surgery.values import Expr, Exactness, zeros
+from surgery.values import Exactness, Expr, zeros
 
 _LAYER = "layer.{layer}."
 #: which weights each bias fact is about

@@ -163,7 +163,8 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
         parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
         before=_plain(old), after=_plain(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
-        skipped=(*((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused), notices=(*notices, *made.notices),
+        skipped=(*((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused),
+        notices=(*notices, *made.notices),
     )  # fmt: skip
 
 

@@ -231,15 +231,19 @@ def test_commands_that_look_answer_from_headers(tmp_path):
 
 def test_help_loads_nothing_heavy():
     heavy = ["torch", "numpy", "transformers", "huggingface_hub", "safetensors", "sentencepiece", "tokenizers"]
-    check = f"import sys; from convert.cli.main import cli; cli.main(['--help'], standalone_mode=False); print([m for m in {heavy} if m in sys.modules])"
+    check = (
+        "import sys; from convert.cli.main import cli; cli.main(['--help'], standalone_mode=False); "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_copying_loads_neither_torch_nor_numpy(tmp_path):
+    source = str(golden("baichuan-7b").checkpoint)
     check = (
         "import sys; from convert.cli.main import cli\n"
-        f"cli.main(['baichuan-to-llama', {str(golden('baichuan-7b').checkpoint)!r}, {str(tmp_path / 'out')!r}, '--verify', 'off'], standalone_mode=False)\n"
+        f"cli.main(['baichuan-to-llama', {source!r}, {str(tmp_path / 'out')!r}, '--verify', 'off'], standalone_mode=False)\n"
         "print([m for m in ('torch', 'numpy') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
