@@ -287,12 +287,11 @@ def _deepseek(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 
 def _llama4(config: Config, variant: str | None) -> Mapping[str, Any]:
-    keys = (
-        "num_local_experts", "num_experts_per_tok", "interleave_moe_layer_step", "attention_chunk_size", "attn_scale",
-        "floor_scale",
-    )  # fmt: skip
+    keys = ("num_local_experts", "num_experts_per_tok", "attention_chunk_size", "attn_scale", "floor_scale")
     norms = "rms" if config.get("use_qk_norm", True) else None
-    return {"head_norms": norms, "experts": tuple(config.get(key) for key in keys)}
+    step, sparse = config.get("interleave_moe_layer_step", 1), config.get("moe_layers")
+    layers = range(step - 1, config["num_hidden_layers"], step) if sparse is None else sparse
+    return {"head_norms": norms, "experts": (*(config.get(key) for key in keys), tuple(layers))}
 
 
 _LATE = Spelling(more=_late_windows)
