@@ -26,7 +26,8 @@ WAYS = {(d.source.label, d.target.name): d for d in directions()}
 TO_LLAMA = {
     "aquila": "byte", "baichuan-7b": "byte", "baichuan-2-7b": "algebraic", "baichuan-13b": None, "baichuan-2-13b": None,
     "chatglm": "algebraic", "chatglm1": None, "deepseek_v2": None, "deepseek_v3": None, "gemma": "algebraic",
-    "gemma2": None, "glm": "algebraic", "gpt2": None, "granite": "algebraic", "internlm": "byte", "internlm2": "byte", "llama4-multimodal": None,
+    "gemma2": None, "glm": "algebraic", "granite": "algebraic",
+    "gpt2": None, "internlm": "byte", "internlm2": "byte", "llama4-multimodal": None,
     "meta-llama-2": "byte", "meta-llama-3": "byte", "minicpm": "algebraic", "mistral": "byte", "mixtral": None,
     "nanogpt": None, "phi3": "byte", "qwen": "byte", "qwen2": "byte", "qwen2-vl": "byte", "qwen2-1m": "byte",
     "qwen2_moe": None, "qwen3": None, "stablelm": None, "yi": "byte",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from convert.checkpoint import open_checkpoint
+from convert.cli.conversion import plan_, run_
 from convert.consumers import misserved_config
 from convert.prepare import plan_conversion
 from mappings.consumers import CONSUMERS, RULES
@@ -90,3 +92,18 @@ def test_every_rule_is_about_a_known_program_and_says_why_and_whence():
     for rule in RULES:
         assert rule.consumer in CONSUMERS
         assert all((rule.why, rule.instead, rule.source))
+
+
+@needs_shared
+def test_a_plan_on_the_command_line_warns_and_a_conversion_is_refused(tmp_path):
+    arguments = ["--for", "vllm,transformers-4"]
+    case = str(golden("chatglm3").checkpoint)
+    planned = CliRunner().invoke(plan_, [case, "--to", "llama", "--prefer", "proportional", "--for", "vllm"])
+    assert planned.exit_code == 0
+    assert "for vllm: rope scaling proportional: only recent versions know it" in planned.stderr
+    out = tmp_path / "out"
+    with pytest.raises(ConversionError, match="transformers-4 would not serve this llama"):
+        CliRunner().invoke(
+            run_, [case, str(out), "--to", "llama", "--prefer", "proportional", *arguments], catch_exceptions=False
+        )
+    assert not out.exists()
