@@ -240,7 +240,8 @@ def rezipped(method: int = zipfile.ZIP_STORED, twice: str = "", root: str = "arc
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
         (b"model/\0".ljust(257, b"\0") + b"ustar\0" + bytes(300), "tar format"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # by number where it is bytes: an archive holds the time at which it was made
+    # not by the bytes, which hold the time at which the archive was made
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_archive_on_which_readers_could_disagree_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in refusal(tmp_path, content)
