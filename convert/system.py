@@ -1,4 +1,4 @@
-"""What Linux offers and Python does not: renaming without replacing, and starting writeback early."""
+"""What Linux offers and Python does not: renaming without replacing, starting writeback early, keeping freed memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from surgery.errors import OutputBusy, show
 
 _AT_CWD, _NO_REPLACE = -100, 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin, do not wait
 
 
@@ -35,6 +36,17 @@ def start_writeback(descriptor: int, offset: int, length: int) -> None:
     sync_file_range = getattr(_libc(), "sync_file_range", None)
     if sync_file_range is not None:
         sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(length), _WRITE)
+
+
+def keep_freed_memory(nbytes: int) -> None:
+    """Let the allocator keep blocks of up to ``nbytes`` for the next that asks, where it can be told (glibc).
+
+    Blocks of tensors come and go by the thousand; giving each back costs a page fault per 4 KiB, a quarter of the work.
+    """
+    mallopt = getattr(_libc(), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, nbytes)
+        mallopt(_M_TRIM_THRESHOLD, 2 * nbytes)
 
 
 def umask() -> int:
