@@ -275,6 +275,7 @@ def _sample(rows: int, columns: int, dim: int, most: int, seed: str) -> Iterator
 def _identity(plan: Plan, outputs: Mapping[str, Any], faults: list[str], most: int) -> Lineage:
     """Without a formula for both sides: the same tensor under the same name, but for what GPT-2's two forms differ in."""
     sources, addresses, complete = plan.checkpoint.tensors, 0, True
+    unfollowed: list[str] = []
     bare = {_bare(name): name for name in sources}
     turned = _transposes(outputs) != _transposes(sources)
     some = 62 if len(outputs) < 5000 else 6  # a mixture of experts has 90,000 tensors, and seconds are what this may take
@@ -282,7 +283,7 @@ def _identity(plan: Plan, outputs: Mapping[str, Any], faults: list[str], most: i
     for name, output in outputs.items():
         twin = bare.get(_bare(name))
         if twin is None and not name.endswith(".bias"):
-            faults.append(f"no formula knows where {name} comes from")
+            unfollowed.append(f"{name}: the source has no tensor of this name")
             continue
         flip = turned and _bare(name).endswith(_CONV1D)
         complete = complete and output.numel <= most
@@ -298,7 +299,8 @@ def _identity(plan: Plan, outputs: Mapping[str, Any], faults: list[str], most: i
                 here = " and ".join(map(said, found)) or "nothing"
                 faults.append(f"element {element} of {name} comes from {here}")
                 break
-    return Lineage(len(outputs), addresses, complete, tuple(faults), "the same tensors of the source")
+    how = "the same tensors of the source"
+    return Lineage(len(outputs), addresses, complete, tuple(faults), how, tuple(unfollowed))
 
 
 #: matrices that GPT-2 keeps as [in, out] and nanoGPT as [out, in]
