@@ -11,9 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgery.errors import VerificationFailed, show
+
+if TYPE_CHECKING:
+    import torch
+
+    from convert.verification.decoder import Decoder
 
 _PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.edits.effect import child; child()"
 _ROWS = 1 << 14  # rows whose norms are taken at once
@@ -42,7 +47,6 @@ class Effect:
             f"on {self.positions} positions of text that needs no new token: {self.leak:.2%} of the probability falls on "
             f"new rows (at most {self.leak_most:.1%}), KL from the base {self.divergence:.4f} nats, a new row is the most "
             f"likely at {self.wins}",
-            f"{self.wins}",
         ]
 
 
@@ -88,7 +92,6 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from convert.checkpoint import open_checkpoint
-    from convert.verification.decoder import decode
     from convert.verification.decoders import decoder_for
     from convert.verification.weights import open_weights
 
@@ -100,8 +103,12 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
         for checkpoint, variant in zip(checkpoints, task["variants"], strict=True)
     ]
     with torch.inference_mode():
-        for ids in task["texts"]:
-            before, after = (decode(side, torch.tensor([ids]))[0].log_softmax(-1) for side in sides)
+        streams = [_streams(side, task["texts"]) for side in sides]
+        for number, ids in enumerate(task["texts"]):
+            before, after = (
+                side.head(stream[number, : len(ids)], 0, side.vocab).log_softmax(-1)
+                for side, stream in zip(sides, streams, strict=True)
+            )
             known = min(first, before.shape[1])
             old = before[:, :known].log_softmax(-1)
             leaks.append(after[:, first:last].exp().sum(1))
@@ -115,6 +122,21 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
         "positions": len(leak), "leak": float(some.mean()), "leak_most": float(some.max()),
         "divergence": float(divergence.mean()) if len(divergence) else 0.0, "wins": wins, "norms": norms,
     }  # fmt: skip
+
+
+def _streams(side: Decoder, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """What the head reads at every position of every text; texts are filled up behind, where nothing looks."""
+    import torch
+
+    ids = torch.zeros((len(texts), max(map(len, texts), default=0)), dtype=torch.long)
+    for number, text in enumerate(texts):
+        ids[number, : len(text)] = torch.tensor(text)
+    if not ids.numel():
+        return torch.zeros(0)
+    x = side.embed(ids)
+    for layer in range(side.layers):
+        x = side.layer(layer, x, ids)
+    return side.finish(x)
 
 
 def _norms(checkpoint: Any, variant: str | None, first: int, last: int) -> list[tuple[str, float, float]]:
