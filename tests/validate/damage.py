@@ -1,4 +1,4 @@
-"""Eighty ways to spoil a good converted directory, one at a time, each with the rule and the file that should tell.
+"""Eighty-three ways to spoil a good converted directory, one at a time, each with the rule and the file that should tell.
 
 `python -m tests.validate.damage` prints the table of what was found. The last three change what no rule can see: they are
 the reason why `weightsmith verify` exists.

@@ -37,6 +37,9 @@ def put(value: Any, place: tuple[Any, ...], odd: Any) -> Any:
     return changed
 
 
+# The tokenizers library panics on some odd files; with backtraces, each of which takes seconds, the tests would crawl.
+os.environ["RUST_BACKTRACE"] = "0"
+
 TABLES = ("config", "generation", "settings", "tokenizer", "index", "card")
 
 
