@@ -50,12 +50,15 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     facts = {fact: _mapped(artefact.model.facts[fact], new) for fact in _IDS if artefact.model.facts.knows(fact)}
     resized = keep_rows(artefact, made.kept, rows=rows)
     changed = resized.edited(
-        lambda model: model.having("ids renumbered", **{fact.replace(".", "__"): value for fact, value in facts.items()}),
+        lambda model: model.having(
+            "ids renumbered", **{fact.replace(".", "__"): value for fact, value in facts.items()}
+        ),
         "token ids are numbered anew",
     )
     smaller = load(made.tokenizer_json)
     counts = [
-        f"  {name:<16} {len(tokenizer.encode(text).ids)} -> {len(smaller.encode(text).ids)}" for name, text in SAMPLES.items()
+        f"  {name:<16} {len(tokenizer.encode(text).ids)} -> {len(smaller.encode(text).ids)}"
+        for name, text in SAMPLES.items()
     ]
     return Revised(
         changed,
@@ -77,7 +80,7 @@ def pad_vocab(artefact: Artefact, *, rows: int | None = None, multiple: int = 1,
     """The artefact with rows behind the last: ``rows`` in all, rounded up to a ``multiple``.
 
     No text has their ids, but their logits are there: of mean rows it is the mean of all others' and so never the largest
-    (but for a bias of the head); of rows of zeros it is 0, which is the largest wherever all others are below.
+    (but for a bias of the head, or a head that normalises its rows); of rows of zeros it is 0, which is the largest wherever all others are below.
     """
     old = artefact.model.facts["vocab"]
     wanted = -(-(old if rows is None else rows) // multiple) * multiple
@@ -85,8 +88,12 @@ def pad_vocab(artefact: Artefact, *, rows: int | None = None, multiple: int = 1,
         raise UsageError(
             f"there are {old} rows, and {wanted} are asked for: there is nothing to pad (unpad-vocab takes rows away)."
         )
+    facts = artefact.model.facts
+    linear = not facts["head.unit_rows"] and "head.bias" not in artefact.model.tensors
     logit = {
-        "mean": "their logit is the mean of all others, so that greedy decoding never takes one; sampling may",
+        "mean": "their logit is the mean of all others, so that greedy decoding never takes one; sampling may"
+        if linear
+        else "the head is not linear in its rows, so their logits can be the largest: mask them",
         "zero": "their logit is 0, which can be the largest: mask them, or decoding may give ids without text",
     }
     return Revised(
@@ -120,7 +127,9 @@ def unpad_vocab(artefact: Artefact, *, rows: int | None = None) -> Revised:
             "`surgery trim-vocab` takes tokens away together with their rows."
         )
     if wanted >= old:
-        raise UsageError(f"there are {old} rows and {ids} ids: no row is without a token, so there is nothing to take away.")
+        raise UsageError(
+            f"there are {old} rows and {ids} ids: no row is without a token, so there is nothing to take away."
+        )
     return Revised(
         keep_rows(artefact, range(wanted)),
         None,
@@ -141,7 +150,9 @@ def _samples(artefact: Artefact) -> tuple[tuple[int, ...], ...]:
 def _models(files: Iterable[str]) -> tuple[str, ...]:
     """Vocabularies whose ids are the old ones."""
     return tuple(
-        n for n in files if n.endswith((".model", ".tiktoken", ".bpe")) or n in ("vocab.json", "merges.txt", "encoder.json")
+        n
+        for n in files
+        if n.endswith((".model", ".tiktoken", ".bpe")) or n in ("vocab.json", "merges.txt", "encoder.json")
     )
 
 
@@ -149,7 +160,10 @@ def _named(artefact: Artefact) -> set[int]:
     """The ids that the configuration names."""
     named = [artefact.model.facts[fact] for fact in _IDS]
     return {
-        token for value in named for token in (value if isinstance(value, list | tuple) else [value]) if isinstance(token, int)
+        token
+        for value in named
+        for token in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(token, int)
     }
 
 

@@ -14,6 +14,7 @@ from convert.edits.vocabulary import plan_vocabulary, renumbered
 from convert.edits.vocabulary_size import pad_vocab, trim_vocab, unpad_vocab
 from surgery.errors import ConversionError, UsageError, VerificationFailed
 from surgery.tokenizer.facts import load
+from tests.goldens import golden
 from tests.tokenizer.small import byte_level
 from tests.vocabulary.models import EMBED, HEAD, llama
 from tests.vocabulary.test_extend import byte_level_model, logits, pieces_model, run, small_json
@@ -129,6 +130,21 @@ def test_a_row_of_zeros_wins_where_all_logits_are_negative_and_a_mean_row_never_
         found = effect(tmp_path / "base", tmp_path / padding, revised.fresh, revised.texts)
         wins[padding] = found.wins / found.positions
     assert wins == {"mean": 0.0, "zero": 1.0}
+
+
+@pytest.mark.parametrize("name", ["baichuan2-7b", "qwen-7b", "internlm2-7b", "chatglm3"])
+def test_every_layout_can_have_more_rows_and_a_head_that_normalises_them_is_told_apart(
+    tmp_path: Path, name: str
+) -> None:
+    revised = pad_vocab(
+        convert.open(golden(name).checkpoint, variant="2-7b" if "baichuan" in name else None), multiple=512
+    )
+    done = convert.write(plan_vocabulary(revised), tmp_path / "out")
+    assert done.verdict is not None and done.verdict.passed
+    assert (
+        convert.open(tmp_path / "out", variant=None if name != "baichuan2-7b" else "2-7b").model.facts["vocab"] == 512
+    )
+    assert ("mask them" in revised.lines[0]) is (name == "baichuan2-7b")
 
 
 def test_rows_that_tokens_have_are_not_taken_away(tmp_path: Path) -> None:
