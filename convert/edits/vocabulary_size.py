@@ -80,7 +80,8 @@ def pad_vocab(artefact: Artefact, *, rows: int | None = None, multiple: int = 1,
     """The artefact with rows behind the last: ``rows`` in all, rounded up to a ``multiple``.
 
     No text has their ids, but their logits are there: of mean rows it is the mean of all others' and so never the largest
-    (but for a bias of the head, or a head that normalises its rows); of rows of zeros it is 0, which is the largest wherever all others are below.
+    (but for a head with a bias, or one that normalises its rows); of rows of zeros it is 0, which is the largest wherever
+    all others are below.
     """
     old = artefact.model.facts["vocab"]
     wanted = -(-(old if rows is None else rows) // multiple) * multiple
