@@ -26,7 +26,8 @@ class Recognise:
     unlike: Mapping[str, Any] = field(default_factory=dict)
 
     def matches(self, config: Mapping[str, Any]) -> bool:
-        named = config.get("architectures") or ()
+        stated = config.get("architectures")
+        named = stated if isinstance(stated, list | tuple) else ()
         return (
             (not self.model_type or config.get("model_type") == self.model_type)
             and (not self.architectures or any(name in self.architectures for name in named))
