@@ -89,7 +89,7 @@ def stream_values(
     scratch: Scratch,
     rounding: Rounding,
 ) -> Iterator[memoryview]:
-    """The bytes of a computed tensor, block by block of its rows; each buffer is valid until the next is asked for.
+    """The bytes of a computed tensor, block by block of its rows, each in a buffer of its own.
 
     ``Beyond`` where a value exceeds the output's type, unless the expression asks for its largest number instead.
     """
@@ -148,12 +148,12 @@ def _folded(expr: Folded, source: Source, scratch: Scratch) -> torch.Tensor:
 def _read(expr: Moved, region: Region, source: Source, scratch: Scratch) -> torch.Tensor:
     shape = tuple(n for _, n in region)
     itemsize = ITEMSIZE[expr.dtype]
-    buffer = bytearray(prod(shape) * itemsize)
+    stored = torch.empty(shape, dtype=TORCH[expr.dtype])
+    buffer = memoryview(stored.view(-1).view(torch.uint8).numpy().data)
     leaf = Leaf(0, expr.axes, shape, row_major(shape))
     found = [part for piece in expr.pieces if (part := piece.within(region)) is not None]
     origin = tuple(first for first, _ in region)
     local = [replace(p, start=tuple(map(sub, p.start, origin))) for p in found]
     for whole in place(local, expr.axes, leaf):
-        gather(whole, 0, itemsize, source, memoryview(buffer), scratch)
-    stored = torch.frombuffer(buffer, dtype=TORCH[expr.dtype]) if buffer else torch.empty(0, dtype=TORCH[expr.dtype])
-    return stored.reshape(shape).to(torch.float64 if expr.dtype == "F64" else torch.float32)
+        gather(whole, 0, itemsize, source, buffer, scratch)
+    return stored.to(torch.float64 if expr.dtype == "F64" else torch.float32)

@@ -233,9 +233,9 @@ def document(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def weakest(files: Sequence[OutputFile]) -> Exactness:
-    """The class of the weakest tensor."""
-    return max((exactness(e) for f in files for o in f.outputs for e, _ in o.parts), default=Exactness.BYTE)
+def weakest(files: Sequence[OutputFile], *, kept: bool = False) -> Exactness:
+    """The class of the weakest tensor; with ``kept`` of what it has from before, rows of new tokens left out."""
+    return max((exactness(e, kept=kept) for f in files for o in f.outputs for e, _ in o.parts), default=Exactness.BYTE)
 
 
 def _file(name: str, targets: Sequence[Target]) -> OutputFile:

@@ -8,9 +8,11 @@ read of everything between them, and runs that are short on the target's side on
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from surgery.movement import Box, clip
 
@@ -19,6 +21,9 @@ TRANSPOSE_WINDOW = 8 << 20  # bytes: a transposed window reads a piece of every 
 LONG_RUN = 16 << 10  # bytes worth a read of their own
 SHORT_RUN = 128  # bytes below which slices in Python cost more than numpy
 DENSE = 4  # how much more than its payload a covering read may fetch
+
+
+T = TypeVar("T")
 
 
 class Located(Protocol):
@@ -47,7 +52,7 @@ class Source:
 
 
 def stream(boxes: tuple[Box, ...], numel: int, itemsize: int, source: Source, scratch: Scratch) -> Iterator[memoryview]:
-    """The bytes of a tensor of ``numel`` elements, in order; each buffer is only valid until the next is asked for."""
+    """The bytes of a tensor of ``numel`` elements, in order; each buffer is one of the windows of ``scratch``."""
     short = any(b.run * itemsize < SHORT_RUN and not b.contiguous for b in boxes)
     step = max(1, (TRANSPOSE_WINDOW if short else WINDOW) // itemsize)
     first = 0
@@ -65,25 +70,37 @@ def stream(boxes: tuple[Box, ...], numel: int, itemsize: int, source: Source, sc
 
 
 class Scratch:
-    """The two buffers that one worker uses again and again: nothing else is allocated per window.
+    """The buffers that one worker uses again and again: nothing else is allocated per window.
 
-    ``folded`` keeps what a pass over a whole tensor found, by the identity of the value that asked for it.
+    ``windows`` take turns, so as many windows are valid at a time. ``folded`` keeps what a pass over a whole tensor
+    found, by the identity of the value that asked for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, windows: int = 1) -> None:
         self.folded: dict[int, Any] = {}
-        self._window = bytearray()
+        self._windows = deque([bytearray()] * windows)
         self._read = bytearray()
 
     def window(self, nbytes: int) -> memoryview:
-        if len(self._window) < nbytes:
-            self._window = bytearray(nbytes)
-        return memoryview(self._window)[:nbytes]
+        """The oldest window, of that size; what was in it is lost."""
+        oldest = self._windows.popleft()
+        self._windows.append(oldest if len(oldest) >= nbytes else bytearray(nbytes))
+        return memoryview(self._windows[-1])[:nbytes]
 
     def read(self, nbytes: int) -> memoryview:
         if len(self._read) < nbytes:
             self._read = bytearray(nbytes)
         return memoryview(self._read)[:nbytes]
+
+
+def ahead(items: Iterator[T]) -> Generator[T]:
+    """The same items, each made in another thread while the one before it is in use: two of them are alive at a time."""
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]  # not the end
 
 
 def gather(part: Box, base: int, itemsize: int, source: Source, window: memoryview, scratch: Scratch) -> None:

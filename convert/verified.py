@@ -63,7 +63,7 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
             plan.checkpoint.path,
             staged,
             # what the stored values went through: frequencies computed another way add no more than arithmetic does
-            exactness=str(weakest(plan.files)),  # type: ignore[arg-type]
+            exactness=str(weakest(plan.files, kept=plan.shared is not None)),  # type: ignore[arg-type]
             mode=mode,  # type: ignore[arg-type]
             variant=source_variant,
             output_variant=variant_of(plan.target),

@@ -14,9 +14,9 @@ import secrets
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,7 +30,7 @@ from convert.manifest import manifest
 from convert.paths import check_output, failed_of, staging_of
 from convert.planning import Output, OutputFile, Plan
 from convert.staging import Staging, hash_file, staging, sync_file
-from convert.stream import Scratch, Source, stream
+from convert.stream import Scratch, Source, ahead, stream
 from convert.system import keep_freed_memory, start_writeback
 from convert.tokenizing import TokenizerReport, write_tokenizer
 from surgery.dtypes import ITEMSIZE
@@ -173,15 +173,16 @@ class _Run:
         try:
             _allocate(descriptor, file.size)
             at = begun = 0
-            for buffer, tensor in self._content(file):
-                self.interrupts.check()
-                told.update(buffer)
-                at = _put(descriptor, buffer, at)
-                if at - begun >= _WRITEBACK:
-                    start_writeback(descriptor, begun, at - begun)
-                    begun = at
-                if tensor:
-                    self.progress(len(buffer), tensor)
+            with closing(self._content(file)) as content:
+                for buffer, tensor in content:
+                    self.interrupts.check()
+                    told.update(buffer)
+                    at = _put(descriptor, buffer, at)
+                    if at - begun >= _WRITEBACK:
+                        start_writeback(descriptor, begun, at - begun)
+                        begun = at
+                    if tensor:
+                        self.progress(len(buffer), tensor)
             assert at == file.size, (file.name, at, file.size)
             os.fsync(descriptor)
             if self.read_back == "disk":
@@ -198,10 +199,18 @@ class _Run:
         self.stage.record(file.name, file.size, digest)
         return file, digest
 
-    def _content(self, file: OutputFile) -> Iterator[tuple[memoryview, str]]:
-        """The bytes of a file in order, each buffer with the tensor it belongs to; valid until the next is asked for."""
+    def _content(self, file: OutputFile) -> Generator[tuple[memoryview, str]]:
+        """The bytes of a file in order, each buffer with the tensor it belongs to; valid until the next is asked for.
+
+        Arithmetic and the file system both leave the interpreter alone, so what is computed is computed while the block
+        before it is written: one output file keeps two cores busy. Copying alone gains nothing from that.
+        """
+        if any(output.computed for output in file.outputs):
+            return ahead(self._buffers(file, Scratch(windows=2)))
+        return self._buffers(file, Scratch())
+
+    def _buffers(self, file: OutputFile, scratch: Scratch) -> Generator[tuple[memoryview, str]]:
         yield memoryview(file.header), ""
-        scratch = Scratch()
         crcs: list[int] = []
         for output in file.outputs:
             crc = 0
@@ -230,7 +239,7 @@ class _Run:
 
 
 @contextmanager
-def loading_torch(wanted: bool) -> Iterator[None]:
+def loading_torch(wanted: bool) -> Generator[None]:
     """Import torch (a second or more) beside the copying, which comes first; whoever computes then finds it loaded.
 
     The import holds the interpreter for as long as it may; a short switch interval lets the copying threads in between.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from surgery.values import Expr, Region, Value, joined, zeros
 
@@ -106,6 +106,8 @@ class Folded(Value):
 @dataclass(frozen=True, slots=True)
 class MeanRows(Folded):
     """Rows that are each the mean of all rows of the input, summed in float64."""
+
+    new: ClassVar[bool] = True
 
     def blocks(self) -> Iterator[Region]:
         (expr,) = self.inputs

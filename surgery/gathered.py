@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from surgery.additions import Folded
 from surgery.movement import Span
@@ -41,6 +41,8 @@ class Mixed(Value):
     """Each row is a sum of rows of the input, each times its weight; a single row of weight 1 keeps every value."""
 
     mixtures: tuple[Mixture, ...] = ()
+
+    new: ClassVar[bool] = True
 
     def reads(self, region: Region) -> Iterator[tuple[Expr, Region]]:
         """The rows that the region's mixtures name, in ascending runs."""
@@ -101,6 +103,8 @@ class Drawn(Value):
     deviation: float = 1.0
     seed: int = 0
 
+    new: ClassVar[bool] = True
+
     def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
         return _normal(region, self.shape, self.seed, 0) * self.deviation
 
@@ -123,6 +127,8 @@ class NearMean(Folded):
 
     seed: int = 0
     skipped: int = 0
+
+    new: ClassVar[bool] = True
 
     def blocks(self) -> Iterator[Region]:
         (expr,) = self.inputs

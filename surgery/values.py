@@ -77,6 +77,7 @@ class Value(Expr):
     inputs: tuple[Expr, ...] = ()
 
     exactness: ClassVar[Exactness] = Exactness.ALGEBRAIC
+    new: ClassVar[bool] = False  # values that no model had before: rows of tokens that are added
 
     def needs(self, region: Region) -> tuple[Region, ...]:
         """Elementwise unless a subclass says otherwise."""
@@ -357,17 +358,19 @@ def clamps(expr: Expr) -> bool:
     return isinstance(expr, Value) and (getattr(expr, "clamp", False) or any(map(clamps, expr.inputs)))
 
 
-def exactness(expr: Expr) -> Exactness:
-    """The weakest step anywhere in an expression."""
+def exactness(expr: Expr, *, kept: bool = False) -> Exactness:
+    """The weakest step anywhere in an expression; with ``kept`` only of the values that were there before, not of new ones."""
+    if kept and isinstance(expr, Value) and expr.new:
+        return Exactness.BYTE
     if isinstance(expr, Cast):
-        kept = (expr.inputs[0].dtype, expr.dtype) in WIDENING
-        own = Exactness.BYTE if kept else Exactness.APPROXIMATE
+        wider = (expr.inputs[0].dtype, expr.dtype) in WIDENING
+        own = Exactness.BYTE if wider else Exactness.APPROXIMATE
         # Values that were computed are rounded once anyway: a cast on top of them only says to what.
-        if not kept and isinstance(expr.inputs[0], Value) and expr.dtype == "F32":
+        if not wider and isinstance(expr.inputs[0], Value) and expr.dtype == "F32":
             own = Exactness.ALGEBRAIC
-        return max(own, exactness(expr.inputs[0]))
+        return max(own, exactness(expr.inputs[0], kept=kept))
     if isinstance(expr, Value):
-        return max([type(expr).exactness, *(exactness(e) for e in expr.inputs)])
+        return max([type(expr).exactness, *(exactness(e, kept=kept) for e in expr.inputs)])
     return Exactness.BYTE
 
 

@@ -56,6 +56,7 @@ def _checkpoints(
     report: Path | None, variant: str | None, output_variant: str | None,
 ) -> None:  # fmt: skip
     from convert.checkpoint import open_checkpoint
+    from convert.common_tokens import common_tokens
     from convert.planning import weakest
     from convert.verification.child import run_child
     from convert.verification.movement import prove
@@ -67,6 +68,7 @@ def _checkpoints(
     verdict = run_child(
         one.path, other.path, mode=mode, exactness=promised, compute=compute, variant=variant,
         output_variant=output_variant, device=device, with_transformers=witness is not None,
+        shared=common_tokens(one, other),
     )  # fmt: skip
     lineage = prove(plan, variant=variant) if plan is not None else None
     if report is not None:

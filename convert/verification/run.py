@@ -55,6 +55,13 @@ class _Pair:
         return min(self.source.vocab, self.output.vocab)
 
     @property
+    def tokens(self) -> str:
+        """Which tokens are compared, in words."""
+        if isinstance(self.source, Renumbered):
+            return f"the {self.vocabulary} tokens that both vocabularies have, each by its own id"
+        return f"the whole vocabulary of {self.vocabulary}{_remaining(self)}"
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The sub-blocks to compare; whole layers where the two sides divide them differently."""
         return self.source.steps if self.source.steps == self.output.steps else ("layer",)
@@ -219,10 +226,7 @@ def _full(pair: _Pair, ids: Tensor) -> _Found:
         (pair.source, pair.output), (x, free), frame, blocks, pair.tolerance, pair.random
     )
     stages.append(head)
-    proved = (
-        f"all {pair.source.layers} layers, {found.positions} positions, "
-        f"the whole vocabulary of {pair.vocabulary}{_remaining(pair)}"
-    )
+    proved = f"all {pair.source.layers} layers, {found.positions} positions, {pair.tokens}"
     return _Found(frame, stages, found, amplification, proved, x[:-1])
 
 

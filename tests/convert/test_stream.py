@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import convert.stream as streaming
 from convert.evaluate import Rounding, evaluate, stream_values
-from convert.stream import Scratch, Source, stream
+from convert.stream import Scratch, Source, ahead, stream
 from surgery.layout import leaves, parse
 from surgery.movement import Box, Piece, joined, place
 from surgery.values import Moved, cast, reindexed, scaled, shifted, unit_rows, zeros
@@ -142,3 +143,27 @@ def test_reindexing_copies_whole_heads(kv, times, width):
     )
     got = evaluate(expr, expr.whole, source_of(w=array), Scratch())
     assert np.array_equal(got.numpy(), np.repeat(array, times, axis=0))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=12))
+def test_one_ahead_is_the_same_buffers_while_two_windows_take_turns(wanted: list[bytes]) -> None:
+    scratch = Scratch(windows=2)
+
+    def made() -> Iterator[memoryview]:
+        for content in wanted:
+            window = scratch.window(len(content))
+            window[:] = content
+            yield window
+
+    assert [bytes(buffer) for buffer in ahead(made())] == wanted
+
+
+def test_what_is_made_ahead_fails_where_it_is_used() -> None:
+    def made() -> Iterator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    got = ahead(made())
+    assert next(got) == 1
+    with pytest.raises(ValueError, match="the second"):
+        next(got)

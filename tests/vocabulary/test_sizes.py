@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 import convert
+from convert.cli.main import cli as converting
 from convert.edits.effect import effect
 from convert.edits.transplant import transplant_tokenizer
 from convert.edits.vocabulary import plan_vocabulary, renumbered
@@ -24,6 +27,10 @@ CORPUS = (
     "print(total / len(values))",
     "He had never missed.",
 )
+
+
+def verify(*words: object) -> Any:
+    return CliRunner().invoke(converting, ["verify", *map(str, words)])
 
 
 @pytest.fixture
@@ -43,6 +50,7 @@ def test_a_trimmed_model_gives_its_corpus_the_same_tokens_and_the_same_logits(tm
     plan = plan_vocabulary(revised)
     done = convert.write(plan, tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
+    assert "byte: " in str(done.verdict.lines())
     kept = list(revised.shared[0])
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert len(kept) <= config["vocab_size"] < 700 and config["vocab_size"] % 16 == 0
@@ -83,6 +91,32 @@ def test_a_trim_that_shuffles_rows_would_be_found(tmp_path: Path) -> None:
     wrong = replace(plan_vocabulary(revised), shared=([*ids[1:], ids[0]], revised.shared[1]))
     with pytest.raises(VerificationFailed):
         convert.write(wrong, tmp_path / "out")
+
+
+def test_models_whose_ids_moved_are_compared_token_by_token_later_too(tmp_path: Path, corpus: Path) -> None:
+    byte_level_model(tmp_path / "base", tied=False)
+    run("trim-vocab", tmp_path / "base", tmp_path / "out", "--corpus", corpus, "--verify", "off")
+    done = verify(tmp_path / "base", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    count = len(load(json.loads((tmp_path / "out/tokenizer.json").read_text())).get_vocab())
+    assert f"the {count} tokens that both vocabularies have, each by its own id" in done.output
+    weights = load_file(tmp_path / "out/model.safetensors")
+    weights[EMBED][[20, 21]] = weights[EMBED][[21, 20]]
+    save_file(weights, tmp_path / "out/model.safetensors", {"format": "pt"})
+    assert isinstance(verify(tmp_path / "base", tmp_path / "out").exception, VerificationFailed)
+
+
+def test_a_transplanted_tokenizer_verifies_later_too(tmp_path: Path) -> None:
+    byte_level_model(tmp_path / "base", tied=False)
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    config["eos_token_id"] = load(small_json()).get_vocab()["<|end|>"]
+    (tmp_path / "base/config.json").write_text(json.dumps(config))
+    files = {"tokenizer.json": json.dumps(byte_level(900)).encode(), "tokenizer_config.json": b'{"eos_token": "<|end|>"}'}
+    llama(tmp_path / "donor", rows=len(load(byte_level(900)).get_vocab()), tied=False, files=files)
+    run("transplant-tokenizer", tmp_path / "base", tmp_path / "out", "--donor", tmp_path / "donor", "--verify", "off")
+    done = verify(tmp_path / "base", tmp_path / "out", "--exactness", "byte")
+    assert done.exit_code == 0, done.output
+    assert "tokens that both vocabularies have" in done.output
 
 
 @pytest.mark.parametrize(("settings", "wanted"), [
