@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.checkpoint import Checkpoint, open_checkpoint
+from convert.checkpoint import Checkpoint
 from convert.edits.checksum import check_total
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,6 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
 def variant_of(label: str) -> str | None:
     """The variant in a label such as ``baichuan-2-7b``."""
     return label.partition("-")[2] or None
-
-
-def saved_plan(path: Path) -> Plan:
-    """The plan of a file written by ``--plan-out``, made again from its wish; the weights are not read."""
-    try:
-        saved = json.loads(path.read_text())
-        wish, options, digest = saved["wish"], saved["options"], saved["digest"]
-        plan = plan_conversion(open_checkpoint(wish["src"]), wish["to"], source=wish["from"], **options)
-    except (ValueError, KeyError, TypeError):
-        raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
-    if plan.digest != digest:
-        raise ConversionError(
-            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
-            "something else. Make the plan again and look at it."
-        )
-    return plan
 
 
 def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = None) -> Plan | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from convert.cli.options import PLANNING, debug_option, json_option, planning, writing
 from convert.cli.running import emit, note, warning
-from surgery.errors import ConversionError, LimitExceeded, UsageError, show
+from surgery.errors import LimitExceeded, UsageError, show
 
 if TYPE_CHECKING:
     from convert.planning import Plan
@@ -80,7 +79,7 @@ def plan_(src: str, target: str, tensors: bool, as_json: bool, debug: bool, **op
 def repack_(src: str, out: str | None, max_shard_size: str, **options: Any) -> None:
     """Rewrite SRC as safetensors with the same tensors under the same names, for any family.
 
-    Also turns torch files into safetensors and reshards. Every byte is a copy, and every byte is compared.
+    Also turns torch files into safetensors and reshards. Every byte is a copy, read back and compared.
     """
     from convert.checkpoint import open_checkpoint
     from convert.cli.options import Bytes
@@ -128,7 +127,7 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
     from convert.writing import write
 
     if options["verify_mode"] == "off":
-        note("the output is not verified (--verify off, or a repack, whose bytes are compared as they are written)")
+        note("the output is not verified (--verify off, or a repack, which is read back and compared with what was written)")
     with Bar(sum(f.payload for f in plan.files)) as progress:
         done = write(
             plan,
@@ -144,25 +143,16 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
 def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> str:
     if wish is None:
         raise UsageError("--plan-out is for conversions; this command's plan follows from its arguments.")
-    kept = {key: options[key] for key in PLANNING}
-    source = {**wish, "src": str(plan.checkpoint.path)}
-    return json.dumps({"weightsmith_plan": 1, "wish": source, "options": kept, **plan.summary()}, indent=2) + "\n"
+    from convert.saved import saved_text
+
+    return saved_text(plan, wish, {key: options[key] for key in PLANNING})
 
 
 def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None:
-    """A saved plan is made again from its wish and must come out the same: then it is that plan."""
-    try:
-        saved = json.loads(path.read_text())
-        wish, kept, digest = saved["wish"], saved["options"], saved["digest"]
-    except (ValueError, KeyError, TypeError):
-        raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
-    plan = _plan(wish["src"], wish["to"], wish["from"], kept)
-    if plan.digest != digest:
-        raise ConversionError(
-            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do something "
-            "else. Make the plan again and look at it."
-        )
-    carry_out(plan, out, {**options, **kept}, wish=wish)
+    from convert.saved import load_plan
+
+    saved = load_plan(path)
+    carry_out(saved.plan, out, {**options, **saved.options}, wish=dict(saved.wish))
 
 
 def _known(family: str) -> None:

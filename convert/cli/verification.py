@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convert.cli.options import debug_option, json_option, variant_option
+from convert.cli.options import Bytes, debug_option, json_option, variant_option
 from convert.cli.running import emit
 from surgery.errors import VerificationFailed
 
@@ -27,6 +27,8 @@ _COMPUTE = click.Choice(["float32", "float64"])
 @click.option("--compute", type=_COMPUTE, default="float32", show_default=True, help="Arithmetic.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
 @click.option("--with", "witness", type=click.Choice(["transformers"]), help="Also run OUT (and SRC) by the library's class.")
+@click.option("--with-seconds", type=float, default=3600.0, show_default=True, help="How long each run by --with may take.")
+@click.option("--with-memory", type=Bytes(), metavar="SIZE", help="What each may map; default: four times its weights + 4 GB.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as one HTML page.")
 @click.option(
     "--plan", "saved", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -53,7 +55,7 @@ def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool,
 
 def _checkpoints(
     src: str, out: str, as_json: bool, *, mode: Any, exactness: str | None, compute: Any, device: str, witness: str | None,
-    report: Path | None, variant: str | None, output_variant: str | None,
+    with_seconds: float, with_memory: int | None, report: Path | None, variant: str | None, output_variant: str | None,
 ) -> None:  # fmt: skip
     from convert.checkpoint import open_checkpoint
     from convert.common_tokens import common_tokens
@@ -68,7 +70,7 @@ def _checkpoints(
     verdict = run_child(
         one.path, other.path, mode=mode, exactness=promised, compute=compute, variant=variant,
         output_variant=output_variant, device=device, with_transformers=witness is not None,
-        shared=common_tokens(one, other),
+        witness_seconds=with_seconds, witness_memory=with_memory, shared=common_tokens(one, other),
     )  # fmt: skip
     lineage = prove(plan, variant=variant) if plan is not None else None
     if report is not None:
@@ -83,10 +85,11 @@ def _checkpoints(
 
 
 def _plan(saved: Path, as_json: bool) -> None:
+    from convert.saved import load_plan
     from convert.verification.movement import prove
-    from convert.verified import saved_plan, variant_of
+    from convert.verified import variant_of
 
-    plan = saved_plan(saved)
+    plan = load_plan(saved).plan
     lineage = prove(plan, variant=variant_of(plan.source))
     text = lineage.sentence if lineage is not None else "not proved: the plan edits the model"
     emit(f"{plan.source} -> {plan.target}: {text}", as_json, lambda: {"lineage": _lineage(lineage)})

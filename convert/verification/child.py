@@ -32,6 +32,8 @@ def run_child(
     seed: int = 0,
     device: str = "cpu",
     with_transformers: bool = False,
+    witness_seconds: float = 3600.0,
+    witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
     memory: int | None = None,
@@ -45,7 +47,8 @@ def run_child(
     options = {
         "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
         "output_variant": output_variant, "prompts": prompts, "seed": seed, "device": device,
-        "with_transformers": with_transformers, "additions": list(additions),
+        "with_transformers": with_transformers, "witness_seconds": witness_seconds, "witness_memory": witness_memory,
+        "additions": list(additions),
         "shared": [list(ids) for ids in shared] if shared is not None else None,
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}

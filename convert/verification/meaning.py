@@ -76,6 +76,7 @@ class Spelling:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[Config, str | None], Mapping[str, Any]] | None = None  # fields of Meaning that take arithmetic
+    within: str = "text_config"  # where a config keeps the language model's half
 
 
 def read(config: Config, variant: str | None = None) -> Meaning | None:
@@ -84,10 +85,8 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
     spelling = _SPELLINGS.get(family)
     if spelling is None:
         return None
-    if family == "nanogpt":
-        config = config["model_args"]
-    elif isinstance(config.get("text_config"), Mapping):
-        config = {**config, **config["text_config"]}
+    if isinstance(inner := config.get(spelling.within), Mapping):
+        config = {**config, **inner}
 
     def said(key: str, otherwise: Any = None) -> Any:
         if key in spelling.fixed:
@@ -374,7 +373,7 @@ _SPELLINGS: dict[str, Spelling] = {
             "num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head",
             "max_position_embeddings": "block_size",
         },
-        fixed={"rms_norm_eps": 1e-5, "tie_word_embeddings": True}, more=_nanogpt,
+        fixed={"rms_norm_eps": 1e-5, "tie_word_embeddings": True}, more=_nanogpt, within="model_args",
     ),
     "deepseek_v2": Spelling(more=_deepseek),
     "deepseek_v3": Spelling(more=_deepseek),

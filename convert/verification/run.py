@@ -35,6 +35,7 @@ from surgery.errors import ConversionError, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
+_STOCK = 4_000_000_000  # bytes that transformers may map beside the weights
 _HEAD_ROWS, _HEAD_BLOCK = 4096, 256
 _HEADS = ("lm_head.weight", "output_layer.weight", "output.weight")
 #: recomputed by every loader
@@ -81,12 +82,20 @@ class _Found:
 
 @dataclass(frozen=True)
 class Stocked:
-    """The folders to run by transformers' own classes as well, and the limits of each run."""
+    """The folders to run by transformers' own classes as well, and the limits of each run.
+
+    A stock class holds all weights in float32 beside the mapped files: four times the files' bytes, and some, is enough.
+    """
 
     source: Checkpoint
     output: Checkpoint
     seconds: float = 3600.0
-    memory: int | None = None  # bytes beyond what torch and transformers map
+    memory: int | None = None  # bytes beyond what torch and transformers map; None: what such a class should need
+
+    def allowed(self, checkpoint: Checkpoint) -> int:
+        """Bytes that the run of this side may map."""
+        weights = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+        return _STOCK + 4 * weights if self.memory is None else self.memory
 
 
 def verify(
@@ -102,6 +111,8 @@ def verify(
     seed: int = 0,
     device: str = "cpu",
     with_transformers: bool = False,
+    witness_seconds: float = 3600.0,
+    witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> Verdict:
@@ -111,6 +122,9 @@ def verify(
     more than tokens behind the last; only those are compared.
 
     `additions` are adapters and deltas (JSON of `convert.checkpoint.stored.Addition`) that the source is to be read with.
+
+    `with_transformers` runs both by the library's classes too, each for `witness_seconds` at most and within
+    `witness_memory` bytes.
 
     `variant` tells the four Baichuans apart. `prompts` are token ids, lengthened by random ones to the longest: in a
     causal model a prefix is a prompt of its own, so every shorter prompt, down to one token, is compared along with it.
@@ -143,7 +157,7 @@ def verify(
         size=sum(tensor.nbytes for tensor in source.tensors.values()),
         meanings=meanings if shared is None else (shared_ids(meanings[0], shared[0]), shared_ids(meanings[1], shared[1])),
         texts=texts,
-        stocked=Stocked(source, output) if with_transformers else None,
+        stocked=Stocked(source, output, witness_seconds, witness_memory) if with_transformers else None,
     )
 
 

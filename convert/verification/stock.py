@@ -39,8 +39,7 @@ class Task(Protocol):
     def output(self) -> Checkpoint: ...
     @property
     def seconds(self) -> float: ...
-    @property
-    def memory(self) -> int | None: ...
+    def allowed(self, checkpoint: Checkpoint) -> int: ...
 
 
 def compared(
@@ -88,7 +87,7 @@ def _run(checkpoint: Checkpoint, ids: Tensor, out: Path, task: Task) -> Mapping[
     if not all(name.endswith(".safetensors") for name in checkpoint.files):
         why = "the weights are torch files, which are not given to others to unpickle"
         return {"runner": "transformers", "absent": True, "because": why}
-    asked = {"folder": str(checkpoint.path), "ids": ids.tolist(), "out": str(out), "memory": task.memory}
+    asked = {"folder": str(checkpoint.path), "ids": ids.tolist(), "out": str(out), "memory": task.allowed(checkpoint)}
     program = _PROGRAM.format(root=str(Path(__file__).resolve().parents[2]))
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     try:

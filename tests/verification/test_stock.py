@@ -98,3 +98,14 @@ def test_a_tensor_that_the_class_would_make_up_is_a_fault(tmp_path):
     save_file(tensors, file, metadata={"format": "pt"})
     verdict = verify(source, open_checkpoint(tmp_path / "out"), exactness="byte", with_transformers=True)
     assert not verdict.passed and "unexpected keys" in " ".join(run.because for run in verdict.stock)
+
+
+@pytest.mark.parametrize(("limits", "reason"), [
+    ({"witness_seconds": 0.01}, "did not end within 0.01 seconds"),
+    ({"witness_memory": 1 << 20}, "its process ended with"),
+])  # fmt: skip
+def test_a_witness_that_exceeds_its_limits_says_so_and_is_no_pass(limits: dict[str, Any], reason: str):
+    checkpoint = open_checkpoint(golden("llama-gqa").checkpoint)
+    verdict = verify(checkpoint, checkpoint, exactness="byte", with_transformers=True, **limits)
+    assert not verdict.passed and verdict.first_divergence == "transformers (output)"
+    assert reason in " ".join(run.line for run in verdict.stock)

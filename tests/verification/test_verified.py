@@ -8,10 +8,11 @@ from safetensors.torch import load_file, save_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
+from convert.saved import load_plan
 from convert.verification import run
 from convert.verification.movement import prove
 from convert.verification.run import verify
-from convert.verified import Checked, remade_plan, saved_plan, verifier
+from convert.verified import Checked, remade_plan, verifier
 from convert.writing import write
 from surgery.errors import ConversionError, VerificationFailed
 from tests.convert.test_cli import weightsmith
@@ -68,12 +69,12 @@ def test_a_conversion_whose_plan_moves_the_wrong_tensor_is_kept_aside(tmp_path):
 def test_a_saved_plan_is_proved_without_its_output(tmp_path):
     source, saved = golden("internlm2-7b").checkpoint, tmp_path / "plan.json"
     assert weightsmith("run", source, "--to", "llama", "--dry-run", "--plan-out", saved).returncode == 0
-    assert prove(saved_plan(saved)).passed  # type: ignore[union-attr]
+    assert prove(load_plan(saved).plan).passed  # type: ignore[union-attr]
     told = weightsmith("verify", "--plan", saved, "--json")
     assert told.returncode == 0 and json.loads(told.stdout)["lineage"]["tensors"] == 30
     (tmp_path / "not.json").write_text("[]")
     with pytest.raises(ConversionError, match="is not a plan saved"):
-        saved_plan(tmp_path / "not.json")
+        load_plan(tmp_path / "not.json")
 
 
 def test_an_output_says_by_which_plan_it_was_made_and_another_does_not(tmp_path):

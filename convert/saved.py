@@ -1,0 +1,51 @@
+"""Plans in files: what was wished for and how, so that a plan can be looked at now and carried out later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.checkpoint import open_checkpoint
+from convert.planning import Plan
+from convert.prepare import plan_conversion
+from surgery.errors import ConversionError, show
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """A plan made again from its file; ``options`` are those of ``plan_conversion``."""
+
+    plan: Plan
+    wish: Mapping[str, Any]  # src, to, from
+    options: Mapping[str, Any]
+
+
+def saved_text(plan: Plan, wish: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """What ``--plan-out`` writes; the source's path is made one that holds from anywhere."""
+    source = {**wish, "src": str(plan.checkpoint.path)}
+    return json.dumps({"weightsmith_plan": FORMAT, "wish": source, "options": dict(options), **plan.summary()}, indent=2) + "\n"
+
+
+def load_plan(path: Path) -> SavedPlan:
+    """The plan of a file, made again from its wish; headers are read, weights are not.
+
+    ``ConversionError`` where the file is no plan, or where the same wish would now do something else.
+    """
+    try:
+        saved = json.loads(path.read_text())
+        wish, options, digest = saved["wish"], dict(saved["options"]), saved["digest"]
+        src, target, source = wish["src"], wish["to"], wish["from"]
+    except (ValueError, KeyError, TypeError):
+        raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
+    plan = plan_conversion(open_checkpoint(src), target, source=source, **options)
+    if plan.digest != digest:
+        raise ConversionError(
+            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
+            "something else. Make the plan again and look at it."
+        )
+    return SavedPlan(plan, wish, options)
