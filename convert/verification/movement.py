@@ -17,7 +17,10 @@ from typing import Any, Protocol
 from convert.verification.addresses import Address, Unfollowed, origins, said
 from convert.verification.meaning import Meaning, read
 from convert.verification.placement import FORMULAS, LAYERED, Formula, Shape, nested
+from convert.verification.twins import Twins
 from surgery.errors import listed
+
+_MANY = 5000  # tensors, as mixtures of experts have: then few elements of each, since seconds are what this may take
 
 
 class Header(Protocol):
@@ -88,7 +91,7 @@ def prove(plan: Plan, *, most: int = 200, variant: str | None = None) -> Lineage
     faults = [fault for name, output in outputs.items() for fault in _gaps(name, output)]
     one, other = _side(source, plan.checkpoint.tensors), _side(target, outputs)
     if one is None or other is None:
-        return _identity(plan, outputs, faults, most)
+        return _as_named(outputs, plan.checkpoint.tensors, faults, most)
     if one.vocab != other.vocab:
         return None
     found = _Followed(outputs, one, other, most)
@@ -250,6 +253,49 @@ class _Followed:
                 self._elements += output.numel
 
 
+def _as_named(outputs: Mapping[str, Any], sources: Mapping[str, Any], faults: Sequence[str], most: int) -> Lineage:
+    """Without a formula for both sides: every tensor against the one that is called the same, or as a twin says."""
+    found = [*faults]
+    unfollowed: list[str] = []
+    addresses, complete = 0, True
+    twin = Twins(outputs, sources)
+    few = len(outputs) >= _MANY
+    most, some = (8, 6) if few else (most, 62)
+    for name, output in outputs.items():
+        complete = complete and output.numel <= most
+        for element in _elements(name, output.numel, most, some):
+            index = _index(element, output.shape)
+            place = twin.of(name, index)
+            if place is None:
+                unfollowed.append(f"{name}: the source has no tensor of this name")
+                break
+            expected: Address = (None, 0)
+            if place.tensor is not None:
+                strides = sources[place.tensor].strides
+                expected = place.tensor, sum(i * s for i, s in zip(place.index, strides, strict=True))
+            addresses += 1
+            if (origin := list(origins(output, element))) != [expected]:
+                here = " and ".join(map(said, origin)) or "nothing"
+                found.append(f"element {element} of {name} comes from {here}, not from {said(expected)}")
+                break
+    how = "the same tensors of the source" + (", experts by number" if twin.experts else "")
+    return Lineage(len(outputs), addresses, complete, tuple(found), how, tuple(unfollowed))
+
+
+def _elements(name: str, count: int, most: int, some: int) -> Sequence[int]:
+    """All elements of a small tensor, some of a large one."""
+    drawn = random.Random(name)
+    return range(count) if count <= most else [0, count - 1, *(drawn.randrange(count) for _ in range(some))]
+
+
+def _index(element: int, shape: Sequence[int]) -> tuple[int, ...]:
+    index = []
+    for size in reversed(shape):
+        element, i = divmod(element, size)
+        index.append(i)
+    return tuple(reversed(index))
+
+
 def _gaps(name: str, output: Any) -> Iterator[str]:
     """Boxes or parts that do not add up to the tensor, or leave it."""
     counts = [math.prod(n for n, _, _ in part.dims) for part in output.boxes]
@@ -270,67 +316,6 @@ def _sample(rows: int, columns: int, dim: int, most: int, seed: str) -> Iterator
     chosen = {row for row in edges if row < rows} | {rows - 1, *(drawn.randrange(rows) for _ in range(12))}
     for row in sorted(chosen):
         yield from ((row, column) for column in {0, columns - 1, columns // 2, drawn.randrange(columns)})
-
-
-def _identity(plan: Plan, outputs: Mapping[str, Any], faults: list[str], most: int) -> Lineage:
-    """Without a formula for both sides: the same tensor under the same name, but for what GPT-2's two forms differ in."""
-    sources, addresses, complete = plan.checkpoint.tensors, 0, True
-    unfollowed: list[str] = []
-    bare = {_bare(name): name for name in sources}
-    turned = _transposes(outputs) != _transposes(sources)
-    some = 62 if len(outputs) < 5000 else 6  # a mixture of experts has 90,000 tensors, and seconds are what this may take
-    most = most if len(outputs) < 5000 else 8
-    for name, output in outputs.items():
-        twin = bare.get(_bare(name))
-        if twin is None and not name.endswith(".bias"):
-            unfollowed.append(f"{name}: the source has no tensor of this name")
-            continue
-        flip = turned and _bare(name).endswith(_CONV1D)
-        complete = complete and output.numel <= most
-        for element in _elements(name, output.numel, most, some):
-            expected: Address = (None, 0)
-            if twin is not None:
-                index = _index(element, output.shape)
-                strides = sources[twin].strides
-                index = index[::-1] if flip else index
-                expected = twin, sum(i * s for i, s in zip(index, strides, strict=True))
-            addresses += 1
-            if (found := list(origins(output, element))) != [expected]:
-                here = " and ".join(map(said, found)) or "nothing"
-                faults.append(f"element {element} of {name} comes from {here}")
-                break
-    how = "the same tensors of the source"
-    return Lineage(len(outputs), addresses, complete, tuple(faults), how, tuple(unfollowed))
-
-
-#: matrices that GPT-2 keeps as [in, out] and nanoGPT as [out, in]
-_CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-
-
-def _transposes(headers: Mapping[str, Any]) -> bool:
-    """Whether a GPT-2 is stored as [in, out], by its one matrix that widens."""
-    return any(_bare(name).endswith("mlp.c_fc.weight") and h.shape[0] < h.shape[1] for name, h in headers.items())
-
-
-def _bare(name: str) -> str:
-    """A name without what torch.compile, GPT-2's releases and models with a vision tower put before it."""
-    for prefix in ("_orig_mod.", "transformer.", "language_model."):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _elements(name: str, count: int, most: int, some: int) -> Sequence[int]:
-    """All elements of a small tensor, some of a large one."""
-    drawn = random.Random(name)
-    return range(count) if count <= most else [0, count - 1, *(drawn.randrange(count) for _ in range(some))]
-
-
-def _index(element: int, shape: Sequence[int]) -> tuple[int, ...]:
-    index = []
-    for size in reversed(shape):
-        element, i = divmod(element, size)
-        index.append(i)
-    return tuple(reversed(index))
 
 
 def _sizes(m: Meaning) -> tuple[int | None, ...]:

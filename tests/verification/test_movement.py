@@ -53,6 +53,25 @@ def test_every_plan_of_a_golden_case_moves_what_the_formulas_say(case: Golden):
         assert lineage.tensors == plan.tensors and lineage.addresses >= plan.tensors
 
 
+def test_both_forms_of_mixtrals_experts_are_followed_and_a_mistake_in_one_is_seen(tmp_path, monkeypatch):
+    case = golden("mixtral")
+    plan = plan_conversion(open_checkpoint(case.checkpoint), "mixtral-fused")
+    lineage = prove(plan, most=EVERY)
+    assert lineage is not None and lineage.passed and lineage.complete and not lineage.unfollowed
+    assert lineage.addresses == plan.parameters and "experts by number" in lineage.sentence
+    write(plan, tmp_path / "fused")
+    back = prove(plan_conversion(open_checkpoint(tmp_path / "fused"), "mixtral"), most=EVERY)
+    assert back is not None and back.passed and back.addresses == plan.parameters and not back.unfollowed
+
+    def wrong(family: Family) -> Family:
+        expert = R + "expert.{expert}."
+        return relayed(family, f"{expert}gate {expert}up", f"{expert}up {expert}gate") if family.variant == "fused" else family
+
+    monkeypatch.setattr(convert.prepare, "families", lambda: tuple(map(wrong, families())))
+    swapped_ = prove(plan_conversion(open_checkpoint(case.checkpoint), "mixtral-fused"))
+    assert swapped_ is not None and "w3.weight at 0, not from" in swapped_.sentence
+
+
 def imagined(config: dict[str, Any], shapes: dict[str, tuple[int, ...]], like: Checkpoint) -> Checkpoint:
     """A checkpoint of headers."""
     tensors = {name: Stored(name, "f", "F32", shape, row_major(shape), 0) for name, shape in shapes.items()}
