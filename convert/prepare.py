@@ -31,6 +31,12 @@ from surgery.movement import Piece
 from surgery.passes import PASSES, Pass
 from surgery.values import WIDENING, Exactness, Moved
 
+#: of a repack, where only a repository's own code, which is never carried, says what the model is
+_NO_CLASS = (
+    "config.json has no model_type, only auto_map, which names code of the repository: that code is not carried, so no "
+    "library will know the output's class. Convert it to a family that one has, or put the code and auto_map beside it yourself."
+)
+
 
 def open_artefact(
     checkpoint: Checkpoint, *, source: str | None = None, variant: str | None = None, accept: Iterable[str] = ()
@@ -187,7 +193,8 @@ def plan_repack(
         targets.append(Target(stored.name, stored.shape, stored.dtype, parts))
     config = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
     options = {"max_shard_size": max_shard_size}
-    return _assemble(checkpoint, ("as stored", "as stored"), targets, config, options, left=left)
+    notes = (_NO_CLASS,) if "auto_map" in checkpoint.config and "model_type" not in config else ()
+    return _assemble(checkpoint, ("as stored", "as stored"), targets, config, options, left=left, notes=notes)
 
 
 def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[Family, ...]:
@@ -200,7 +207,7 @@ def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[F
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
     facts = read_facts(family, checkpoint.config, accept=frozenset(accept))
     decoded = decode(family, facts, checkpoint.tensors)
-    _check_alike(checkpoint, decoded.alike)
+    check_alike(checkpoint, decoded.alike)
     return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=decoded.left)
 
 
@@ -253,7 +260,7 @@ def _as_dtype(model: Model, dtype: str | None) -> Model:
     return model if dtype is None else cast(model, dtype)
 
 
-def _check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:
+def check_alike(checkpoint: Checkpoint, alike: tuple[Alike, ...]) -> None:
     """Tensors of which only one is read, because the family holds them to be the same, must be the same."""
     if not alike:
         return

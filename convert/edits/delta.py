@@ -14,6 +14,7 @@ from typing import Literal
 
 from convert.checkpoint import Checkpoint, open_checkpoint, refuse_quantised
 from convert.edits.origin import documents_with, family_of
+from convert.prepare import check_alike
 from mappings.config import read_facts
 from mappings.family import Family
 from mappings.rows import decode
@@ -77,9 +78,11 @@ def _model(family: Family, named: Checkpoint, what: str) -> Model:
     refuse_quantised(named)
     headers = {name.partition("/")[2]: stored for name, stored in named.tensors.items()}
     try:
-        return decode(family, read_facts(family, named.config), headers).model
+        decoded = decode(family, read_facts(family, named.config), headers)
     except ConversionError as error:
         raise ConversionError(f"{what} is not of the base's family, {family.label}: {error}") from None
+    check_alike(named, decoded.alike)
+    return decoded.model
 
 
 def _padded(model: Model, other: Model, pad: Pad | None, what: str) -> Mapping[str, Expr]:

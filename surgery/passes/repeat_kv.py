@@ -29,7 +29,14 @@ def repeat_kv(model: Model, kv: int | None = None) -> Model:
         changed = changed.mapped(
             f"layer.{{layer}}.{name}", lambda e: reindexed(e, ("kv", "group"), (new, after), same_heads)
         )
-    return changed
+    norms = {
+        f"layer.{layer}.key.{i}.{kind}": model.tensors[name]
+        for layer in range(model.sizes["layer"])
+        for kind in ("norm", "norm_still")
+        for i in range(new)
+        if (name := f"layer.{layer}.key.{i // times}.{kind}") in model.tensors
+    }
+    return changed.using(norms)
 
 
 REPEAT_KV = Pass(

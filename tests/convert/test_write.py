@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -197,3 +198,13 @@ def test_the_manifest_holds_no_path_date_or_measurement(plan, tmp_path):
     assert manifest["verification"] == "not verified"
     assert str(tmp_path) not in told and os.uname().nodename not in told
     assert {f["name"] for f in manifest["outputs"]} == {f.name for f in plan.files}
+
+
+@pytest.mark.parametrize(("model_type", "told"), [(None, True), ("baichuan", False)])
+def test_a_repack_that_leaves_no_class_to_load_says_so(tmp_path: Path, model_type: str | None, told: bool) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(golden("baichuan-7b").checkpoint, source)
+    config = json.loads((source / "config.json").read_text()) | {"auto_map": {"AutoModel": "m.M"}, "model_type": model_type}
+    (source / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    notes = plan_repack(open_checkpoint(source)).notes
+    assert any("has no model_type, only auto_map" in note for note in notes) == told

@@ -120,6 +120,17 @@ def test_a_delta_with_another_number_of_layers_is_refused(tmp_path):
         apply_delta(convert.open(base), folder)
 
 
+def test_a_tied_delta_whose_stored_head_is_another_is_refused(tmp_path):
+    base = golden("llama-tied").checkpoint
+    (tmp_path / "delta").mkdir()
+    shutil.copy(base / "config.json", tmp_path / "delta")
+    held = tensors(base)
+    other_head = {"lm_head.weight": held["model.embed_tokens.weight"] + 1}
+    save_file({**held, **other_head}, tmp_path / "delta/model.safetensors", {"format": "pt"})
+    with pytest.raises(ConversionError, match=r"lm_head\.weight' differs from 'delta1/model\.embed_tokens"):
+        apply_delta(convert.open(base), tmp_path / "delta")
+
+
 def test_a_base_with_more_tokens_than_the_delta_is_refused():
     base, delta = sides("delta-alpaca-mean")
     with pytest.raises(ConversionError, match="276 tokens and the base 277"):
