@@ -35,7 +35,13 @@ def load(value: Mapping[str, Any]) -> Any:
     """The tokenizers library's Tokenizer of a tokenizer.json value."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
+    try:
+        return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
+    except Exception as error:  # the library raises nothing narrower
+        raise ConversionError(
+            f"tokenizer.json is one that the tokenizers library cannot load ({show(str(error)[-200:])}): it is damaged, or was "
+            "written for a newer version; download it again, or upgrade the library"
+        ) from error
 
 
 def facts(

@@ -301,11 +301,13 @@ def read_tokenizer_json(name: str, data: bytes) -> TokenizerJson:
 
 def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[str, int]:
     """Every token of a tokenizer.json, added ones included, with its id; raises where two tokens have one id."""
-    vocab = value["model"].get("vocab", {})
-    ids: dict[str, int] = (
-        {piece[0]: place for place, piece in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
-    )
-    for token in value.get("added_tokens") or ():
+    ids = _vocabulary(value["model"].get("vocab", {}), name)
+    added = value.get("added_tokens") or []
+    if not isinstance(added, list) or not all(map(_is_added, added)):
+        raise ConversionError(
+            f"{show(name)}: added_tokens is not a list of tokens with `content` and `id`; download the file again"
+        )
+    for token in added:
         before = ids.setdefault(token["content"], token["id"])
         if before != token["id"]:
             raise ConversionError(
@@ -315,6 +317,22 @@ def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[
             )
     _refuse_shared_ids(name, ids.items())
     return ids
+
+
+def _vocabulary(vocab: object, name: str) -> dict[str, int]:
+    """The model's own tokens: a table of ids, or Unigram's list of [piece, score]."""
+    if isinstance(vocab, dict):
+        return dict(vocab)
+    if isinstance(vocab, list) and all(isinstance(p, list) and len(p) == 2 and isinstance(p[0], str) for p in vocab):
+        return {piece[0]: place for place, piece in enumerate(vocab)}
+    raise ConversionError(
+        f"{show(name)}: the model's vocab is neither a table of tokens and ids nor a list of pieces and scores; download the "
+        "file again"
+    )
+
+
+def _is_added(token: object) -> bool:
+    return isinstance(token, dict) and isinstance(token.get("content"), str) and "id" in token
 
 
 def _is_id(value: object) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from surgery.errors import ConversionError, LimitExceeded
 from surgery.tokenizer import sources
+from surgery.tokenizer.facts import load
 from surgery.tokenizer.sources import SentencePieceModel, TiktokenRanks, TokenizerJson, read
 from tests.tokenizer.small import byte_level, sentencepiece_model
 
@@ -86,11 +87,13 @@ def test_two_pieces_of_one_spelling_are_refused() -> None:
 
 def test_ids_that_are_no_row_numbers_are_refused() -> None:
     assert "not a table of tokens and ids" in refusal(vocab__json=b'{"a": -1}', merges__txt=b"")
-    value = byte_level()
-    value["added_tokens"][0]["id"] = "7"
-    assert "not a row number" in refusal(
-        tokenizer__json=json.dumps({**value, "model": {**value["model"], "vocab": {}}}).encode()
-    )
+    for wrong in ("7", -1, True, 7.0, None, [7]):
+        value = byte_level()
+        value["added_tokens"][0]["id"] = wrong
+        assert "not a row number" in refusal(
+            tokenizer__json=json.dumps({**value, "model": {**value["model"], "vocab": {}}}).encode()
+        )
+        assert "not a row number" in refusal(tokenizer__json=json.dumps({"model": {"vocab": {"a": wrong}}}).encode())
 
 
 def test_ranks_without_all_bytes_are_refused() -> None:
@@ -113,6 +116,25 @@ def test_json_that_is_none_is_refused() -> None:
     assert "is not JSON" in refusal(tokenizer__json=b'{"model": ')
     assert "has no `model`" in refusal(tokenizer__json=b"[]")
     assert "is not JSON" in refusal(tokenizer__json=b"[" * 100_000)
+
+
+@pytest.mark.parametrize("added", [{"<|end|>": 5}, ["<|end|>"], [{"content": "<|end|>"}], [{"id": 5}], [{"content": 5, "id": 5}]])
+def test_added_tokens_of_another_shape_are_refused(added: object) -> None:
+    value = {**byte_level(), "added_tokens": added}
+    assert "added_tokens is not a list of tokens" in refusal(tokenizer__json=json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("vocab", ["a", [["a"]], [[1, 0.5]], 7])
+def test_a_vocabulary_of_another_shape_is_refused(vocab: object) -> None:
+    value = {"model": {"type": "BPE", "vocab": vocab, "merges": []}}
+    assert "neither a table of tokens and ids nor a list" in refusal(tokenizer__json=json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("change", [{"merges": [["a"]]}, {"vocab": {"a": 1 << 40}}, {"type": "Unheard"}])
+def test_what_the_library_cannot_load_is_refused_in_its_words(change: dict[str, object]) -> None:
+    value = byte_level()
+    with pytest.raises(ConversionError, match="the tokenizers library cannot load"):
+        load({**value, "model": {**value["model"], **change}})
 
 
 def test_names_from_a_checkpoint_are_shown_escaped() -> None:
