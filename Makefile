@@ -3,7 +3,7 @@
 #   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
 #   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
 #   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
-#   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (20 minutes on 2 cores)
+#   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
