@@ -23,7 +23,8 @@ from surgery.layout import Leaf, row_major
 from surgery.movement import place, spans
 from surgery.values import Expr, Moved, Region, Value, clamps
 
-BLOCK = 1 << 20  # elements of the output per block: 4 MB of float32 stay in cache
+BLOCK = 1 << 20  # elements of the output per block: 4 MB of float32
+_STORED = 1 << 17  # elements that are rounded and compared at a time, which five passes find in the core's own cache
 
 TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -60,9 +61,17 @@ class Rounding:
 
     def store(self, exact: torch.Tensor, place_: torch.Tensor, clamp: bool = False) -> None:
         """Round ``exact`` into ``place_`` and add up what that costs; ``clamp`` as in ``surgery.values.Cast``."""
-        place_.copy_(exact)
         if exact.dtype == place_.dtype or exact.numel() == 0:
+            place_.copy_(exact)
             return
+        if exact.dim() == 0:
+            exact, place_ = exact[None], place_[None]
+        rows = max(1, _STORED * len(exact) // exact.numel())
+        for piece, there in zip(torch.split(exact, rows), torch.split(place_, rows), strict=True):
+            self._store(piece, there, clamp)
+
+    def _store(self, exact: torch.Tensor, place_: torch.Tensor, clamp: bool) -> None:
+        place_.copy_(exact)
         if torch.finfo(place_.dtype).tiny > torch.finfo(exact.dtype).tiny:
             self.vanished += int(exact.count_nonzero() - place_.count_nonzero())
         off = place_.to(exact.dtype).sub_(exact)

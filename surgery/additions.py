@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -45,7 +46,8 @@ class LowRank(Value):
         order = [self.axes.index(axis) for axis in axes]
         rows = base.permute(order).reshape(prod(left.shape[:-1]), -1)
         factors = (left.reshape(rows.shape[0], -1).to(base.dtype), right.reshape(-1, rows.shape[1]).to(base.dtype))
-        summed = torch.addmm(rows, *factors, alpha=self.factor)
+        # a copy of the base costs a third of the product; rows that are no block of memory share theirs
+        summed = (rows.addmm_ if rows.is_contiguous() else partial(torch.addmm, rows))(*factors, alpha=self.factor)
         return summed.reshape(shape).permute([axes.index(axis) for axis in self.axes])
 
     def undo(self, expr: Expr) -> Expr:

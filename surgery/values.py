@@ -88,6 +88,7 @@ class Value(Expr):
         return zip(self.inputs, self.needs(region), strict=True)
 
     def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        """The region's values from those of the inputs; ``arrays`` are nobody else's and may be written into."""
         raise NotImplementedError(type(self).__name__)
 
     def undo(self, expr: Expr) -> Expr:
