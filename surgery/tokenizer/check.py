@@ -9,12 +9,12 @@ from typing import Any
 
 from surgery.errors import listed, show
 from surgery.tokenizer.alphabet import spell, unspell
+from surgery.tokenizer.facts import Encode as Encode  # others take it from here
+from surgery.tokenizer.facts import encoder, load
 from surgery.tokenizer.probe import PROBE
 from surgery.tokenizer.processor import processor
 from surgery.tokenizer.recipe import Compose, Recipe
 from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, Source, TiktokenRanks
-
-Encode = Callable[[str], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,6 @@ def _ranked(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
 def _recovered(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
     """One merge per token, found by joining its bytes with lower ranks, as transformers' TikTokenConverter does."""
     from surgery.tokenizer.build import build
-    from surgery.tokenizer.facts import load
 
     pairs = [pair for token, rank in ranks.items() if len(token) > 1 and (pair := _last_join(token, rank, ranks))]
     ordered = tuple(
@@ -98,9 +97,8 @@ def _recovered(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
         BpeFiles(("ranks", "recovered merges"), {spell(token): rank for token, rank in ranks.items()}, ordered), recipe
     )
     value["model"]["ignore_merges"] = True
-    tokenizer = load(value)
     name = "one recovered merge per token in tokenizers (tiktoken is not installed)"
-    return Engine(name, lambda text: tokenizer.encode(text, add_special_tokens=False).ids, independent=False)
+    return Engine(name, encoder(load(value)), independent=False)
 
 
 def _last_join(token: bytes, rank: int, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes] | None:

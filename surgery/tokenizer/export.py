@@ -11,8 +11,8 @@ from typing import Any, Literal
 from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import DERIVED, ROLES, adapt, configuration
 from surgery.tokenizer.build import build
-from surgery.tokenizer.check import Check, Encode, compare, engine, reason
-from surgery.tokenizer.facts import TokenizerFacts, facts, load, token_text
+from surgery.tokenizer.check import Check, compare, engine, reason
+from surgery.tokenizer.facts import TokenizerFacts, encoder, facts, load, token_text
 from surgery.tokenizer.pieces import canonical
 from surgery.tokenizer.probe import PROBE
 from surgery.tokenizer.recipe import Names, Recipe
@@ -87,7 +87,7 @@ def _built(
 ) -> TokenizerFiles:
     value = build(source, recipe)
     tokenizer = load(value)
-    check = compare(engine(source, recipe), _plain(tokenizer), reason(source))
+    check = compare(engine(source, recipe), encoder(tokenizer), reason(source))
     made = facts(value, _names(recipe), template is not None, tokenizer)
     notices = (*_unused(source), *_unnamed(config, made))
     if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
@@ -105,10 +105,6 @@ def _needs_its_engine(source: SentencePieceModel, recipe: Recipe, check: Check) 
     return (recipe.ties and source.tied > 0) or (recipe.name == DERIVED and not check.identical)
 
 
-def _plain(tokenizer: Any) -> Encode:
-    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
-
-
 def _canonical(
     source: SentencePieceModel, recipe: Recipe, config: Mapping[str, Any], template: str | None
 ) -> TokenizerFiles:
@@ -124,13 +120,7 @@ def _carried(
     source: TokenizerJson, files: Mapping[str, bytes], config: Mapping[str, Any], template: str | None
 ) -> TokenizerFiles:
     """A tokenizer.json that is there already, byte for byte, with the class that reads it as it is."""
-    try:
-        tokenizer = load(source.value)
-    except Exception as error:  # the library raises bare Exception
-        raise ConversionError(
-            f"{source.name} is JSON, but the tokenizers library cannot load it ({show(str(error), 300)}): "
-            "a newer version wrote it, or a hand edited it; upgrade tokenizers, or take the file from its repository"
-        ) from error
+    tokenizer = load(source.value)
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
     written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
     notices: list[str] = []
@@ -162,7 +152,7 @@ def _beside(data: bytes, tokenizer: Any) -> list[str]:
         return [f"tokenizer.model beside tokenizer.json is carried but cannot be read: {error}"]
     if not isinstance(source, SentencePieceModel):
         return []
-    check = compare(engine(source, Recipe("beside")), _plain(tokenizer), reason(source))
+    check = compare(engine(source, Recipe("beside")), encoder(tokenizer), reason(source))
     return (
         []
         if check.identical

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer.probe import SAMPLES
 from surgery.tokenizer.sources import spelled_ids
+
+Encode = Callable[[str], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,35 @@ def load(value: Mapping[str, Any]) -> Any:
 
     try:
         return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
-    except Exception as error:  # the library raises nothing narrower
-        raise ConversionError(
-            f"tokenizer.json is one that the tokenizers library cannot load ({show(str(error)[-200:])}): it is damaged, or was "
-            "written for a newer version; download it again, or upgrade the library"
-        ) from error
+    except BaseException as error:
+        raise _refused(error, "load") from error
+
+
+def encoder(tokenizer: Any, framed: bool = False) -> Encode:
+    """Text to ids; ``framed`` is with what the tokenizer puts around a text. Some files are found wrong only here."""
+
+    def encode(text: str) -> Sequence[int]:
+        try:
+            ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=framed).ids
+        except BaseException as error:
+            raise _refused(error, "encode text with") from error
+        return ids
+
+    return encode
+
+
+def _refused(error: BaseException, doing: str) -> ConversionError:
+    """What the library raised, as our refusal; anything else (an interrupt, no memory) is raised again.
+
+    The library raises bare Exception, and where Rust panics pyo3's PanicException, which is a BaseException.
+    """
+    panicked = type(error).__module__ == "pyo3_runtime"
+    if not panicked and (isinstance(error, MemoryError) or not isinstance(error, Exception)):
+        raise error
+    return ConversionError(
+        f"tokenizer.json is one that the tokenizers library cannot {doing} ({show(str(error)[-200:])}): it is damaged, or was "
+        "written for a newer version; download it again, or upgrade the library"
+    )
 
 
 def facts(
@@ -53,7 +79,7 @@ def facts(
     """Facts of a tokenizer.json value beside its tokenizer_config.json; `tokenizer` saves loading it again."""
     tokenizer = load(value) if tokenizer is None else tokenizer
     ids = spelled_ids(value)
-    plain, framed = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    plain, framed = (list(encoder(tokenizer, framed)("a")) for framed in (False, True))
     fits = framed[len(framed) - len(plain) :] == plain
     front = tuple(framed[: len(framed) - len(plain)]) if fits else ()
     named = {name: ids.get(token_text(config.get(f"{name}_token")) or "") for name in ("bos", "eos", "unk", "pad")}
@@ -101,6 +127,5 @@ def is_byte_level(value: Mapping[str, Any]) -> bool:
 
 def characters_per_token(tokenizer: Any, samples: Mapping[str, str] = SAMPLES) -> dict[str, float]:
     """How many characters of text one token stands for; more is better."""
-    return {
-        name: len(text) / len(tokenizer.encode(text, add_special_tokens=False).ids) for name, text in samples.items()
-    }
+    encode = encoder(tokenizer)
+    return {name: len(text) / max(1, len(encode(text))) for name, text in samples.items()}  # no unk: perhaps no token

@@ -15,10 +15,9 @@ from typing import Any, Literal
 from surgery.errors import ConversionError
 from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
-from surgery.tokenizer.check import Encode
 from surgery.tokenizer.export import export
 from surgery.tokenizer.extend import add_special_tokens, as_text, extend_bpe
-from surgery.tokenizer.facts import is_byte_level, load
+from surgery.tokenizer.facts import Encode, encoder, is_byte_level, load
 from surgery.tokenizer.pieces import Scores, add_pieces, bare, refusal
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.probe import PROBE
@@ -105,8 +104,8 @@ def plain_model(files: Files, recipe_of: RecipeOf) -> SentencePieceModel | None:
     value = read({"tokenizer.json": files["tokenizer.json"]}).value  # type: ignore[union-attr]
     if max(spelled_ids(value).values()) >= model.size:
         return None
-    own, theirs = processor(model.data), load(value)
-    same = all(own.encode(text) == theirs.encode(text, add_special_tokens=False).ids for text in PROBE)
+    own, theirs = processor(model.data), encoder(load(value))
+    same = all(own.encode(text) == theirs(text) for text in PROBE)
     return model if same else None
 
 
@@ -161,7 +160,7 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
         dict(made), "merges", made.tokenizer_class, grown.first,
         tokens=tuple(bytes_of(token, byte_level) for token in added),
         parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
-        before=_plain(old), after=_plain(new), old=ids_by_bytes(value), steps=len(grown.steps),
+        before=encoder(old), after=encoder(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
         skipped=(*((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused),
         notices=(*notices, *made.notices),
@@ -224,7 +223,3 @@ def _text(token: bytes | str) -> str | None:
 
 def _spelled(text: str, byte_level: bool) -> str:
     return spell(text.encode()) if byte_level else text.replace(" ", SPACE)
-
-
-def _plain(tokenizer: Any) -> Encode:
-    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids

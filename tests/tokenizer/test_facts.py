@@ -1,0 +1,45 @@
+"""Facts of tokenizers that are odd but legal, and refusals of those that the library itself chokes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgery.errors import ConversionError
+from surgery.tokenizer.facts import _refused, encoder, facts, load
+
+ASCII = {
+    "added_tokens": [],
+    "model": {"type": "BPE", "vocab": {chr(code): code - 32 for code in range(32, 127)}, "merges": []},
+}
+NO_UNK = {"model": {"type": "Unigram", "vocab": [["b", -1.0]], "unk_id": None}}
+
+
+def test_a_tokenizer_without_a_token_for_some_text_has_facts() -> None:
+    found = facts(ASCII)
+    assert (found.kind, found.size, found.max_id) == ("BPE, pieces", 95, 94)
+    assert max(found.characters_per_token.values()) > 1  # a Chinese sample: no token at all
+
+
+def test_a_panic_of_the_library_is_a_refusal() -> None:
+    value = {**ASCII, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "////////////"}}
+    with pytest.raises(
+        ConversionError, match=r"the tokenizers library cannot load .*Cannot parse precompiled_charsmap"
+    ):
+        load(value)
+
+
+def test_what_the_library_finds_only_in_encoding_is_a_refusal() -> None:
+    with pytest.raises(ConversionError, match=r"cannot encode text with .*unk_id"):
+        facts(NO_UNK)
+    with pytest.raises(ConversionError, match="cannot encode text with"):
+        encoder(load(NO_UNK))("a")
+
+
+class Interrupted(BaseException):
+    """As the one of convert, which surgery does not know."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), MemoryError(), Interrupted()])
+def test_interrupts_are_no_refusals(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        _refused(error, "load")
