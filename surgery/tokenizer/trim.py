@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,17 @@ def kept_ids(tokenizer_json: Mapping[str, Any], used: Iterable[int]) -> tuple[in
             f"{len(unknown)} of the ids to keep are not the tokenizer's, which end at {max(names)}: {listed(unknown)}; "
             "the corpus was encoded with another tokenizer"
         )
-    needed = {names[place] for place in used} | {token["content"] for token in tokenizer_json.get("added_tokens") or ()}
+    framing = set(_framing(tokenizer_json.get("post_processor")))
+    if not framing <= names.keys():
+        raise ConversionError(
+            f"tokenizer.json: its post_processor puts the ids {listed(sorted(framing - names.keys()))} around a text, which no "
+            "token has; the file is damaged or was edited by hand, take it from the model's repository"
+        )
+    needed = {names[place] for place in used | framing} | {
+        token["content"] for token in tokenizer_json.get("added_tokens") or ()
+    }
     needed |= {token for token in ids if token in BYTE or _BYTE_PIECE.fullmatch(token)}
-    needed |= _unknown(tokenizer_json) | ({SPACE} & ids.keys())
+    needed |= (_unknown(tokenizer_json) | {SPACE}) & ids.keys()  # the library lets unk be a token that is not there
     if not any(token in BYTE for token in needed) and not any(_BYTE_PIECE.fullmatch(token) for token in needed):
         needed |= {
             token for token in ids if len(token) == 1
@@ -65,8 +73,11 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
     """The tokenizer with these old ids alone, numbered anew in their order."""
     ids = spelled_ids(tokenizer_json)
     new = {old: place for place, old in enumerate(kept)}
-    if len(new) != len(kept) or not new.keys() <= set(ids.values()):
-        raise ConversionError("the ids to keep have doubles, or some that the tokenizer lacks; take them from kept_ids")
+    framing = set(_framing(tokenizer_json.get("post_processor")))
+    if len(new) != len(kept) or not framing <= new.keys() <= set(ids.values()):
+        raise ConversionError(
+            "the ids to keep have doubles, some that the tokenizer lacks, or too few; take them from kept_ids"
+        )
     model = dict(tokenizer_json["model"])
     if isinstance(model["vocab"], dict):
         model["vocab"] = {
@@ -98,13 +109,32 @@ def _unknown(tokenizer_json: Mapping[str, Any]) -> set[str]:
     return {model["unk_token"]} if model.get("unk_token") else set()
 
 
+_PAIRS = ("sep", "cls")  # [token, id], in the steps that BERT and RoBERTa have
+
+
+def _framing(part: Any) -> Iterator[int]:
+    """The ids that a post-processor puts around a text."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _framing(one)
+    elif isinstance(part, dict):
+        for key, one in part.items():
+            if key == "special_tokens":
+                yield from (place for token in one.values() for place in token["ids"])
+            elif key in _PAIRS:
+                yield one[1]
+            else:
+                yield from _framing(one)
+
+
 def _renumbered(part: Any, new: Mapping[int, int]) -> Any:
-    """The post-processor with its ids mapped, in whatever depth `special_tokens` stands."""
+    """The post-processor with its ids mapped, in whatever depth they stand."""
     if isinstance(part, list):
         return [_renumbered(one, new) for one in part]
     if not isinstance(part, dict):
         return part
     mapped = {key: _renumbered(one, new) for key, one in part.items() if key != "special_tokens"}
+    mapped |= {key: [part[key][0], new[part[key][1]]] for key in _PAIRS if key in part}
     if "special_tokens" in part:
         mapped["special_tokens"] = {
             name: {**token, "ids": [new[old] for old in token["ids"]]} for name, token in part["special_tokens"].items()

@@ -66,5 +66,29 @@ def test_the_token_in_front_is_numbered_anew() -> None:
 def test_ids_that_the_tokenizer_lacks_are_refused() -> None:
     with pytest.raises(ConversionError, match="1 of the ids to keep are not the tokenizer's"):
         kept_ids(byte_level(), [5, 90000])
-    with pytest.raises(ConversionError, match="have doubles, or some that the tokenizer lacks"):
+    with pytest.raises(ConversionError, match="have doubles, some that the tokenizer lacks, or too few"):
         trim(byte_level(), [1, 1])
+    with pytest.raises(ConversionError, match="too few"):
+        trim(VALUES["pieces"], [0, 2])  # 1 is <s>, which the post-processor puts in front
+
+
+def test_an_unk_token_that_is_not_there_is_not_kept() -> None:
+    value = byte_level()
+    value["model"]["unk_token"] = "<nothing>"
+    assert kept_ids(value, ()) == (*range(256), 700)
+    load(trim(value, kept_ids(value, ())).tokenizer_json)
+
+
+def test_ids_around_a_text_are_kept_and_numbered_anew() -> None:
+    value = byte_level()
+    value["post_processor"] = {
+        "type": "RobertaProcessing", "sep": [" the", 400], "cls": ["<|end|>", 700], "trim_offsets": True,
+        "add_prefix_space": False,
+    }  # fmt: skip
+    kept = kept_ids(value, ())
+    assert 400 in kept
+    ids = load(trim(value, kept).tokenizer_json).encode("a").ids
+    assert [kept[one] for one in ids] == load(value).encode("a").ids
+    value["post_processor"]["sep"] = ["?", 4000]
+    with pytest.raises(ConversionError, match="puts the ids 4000 around a text, which no token has"):
+        kept_ids(value, ())
