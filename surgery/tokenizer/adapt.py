@@ -5,6 +5,7 @@ Also the recipe of a vocabulary nobody has listed, which comes from the model al
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,6 +18,13 @@ from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, Source, Tikt
 
 ROLES = ("bos", "eos", "unk", "pad")
 DERIVED = "derived from the model"
+_ID = re.compile("[0-9]{1,9}")  # as JSON writes an id for a key; no vocabulary has a billion tokens
+
+#: the shapes that the settings must have if they are there
+_SHAPES = {
+    "added_tokens_decoder": (dict, "an object of ids and tokens"),
+    "additional_special_tokens": (list, "a list of tokens"),
+}
 
 
 def generic(source: Source, adds_bos: bool = True) -> Recipe:
@@ -44,8 +52,10 @@ def configuration(files: Mapping[str, bytes]) -> dict[str, Any]:
     config = _object(files, "tokenizer_config.json")
     for key, value in _object(files, "special_tokens_map.json").items():
         config.setdefault(key, value)
+    _refuse_misshapen(config)
     added = {
-        str(place): {"content": text, "special": False} for text, place in _object(files, "added_tokens.json").items()
+        _id("added_tokens.json", place, text): {"content": text, "special": False}
+        for text, place in _object(files, "added_tokens.json").items()
     }
     named = {token_text(config.get(f"{role}_token")) for role in ROLES} | set(
         map(token_text, config.get("additional_special_tokens") or ())
@@ -54,6 +64,25 @@ def configuration(files: Mapping[str, bytes]) -> dict[str, Any]:
         token["special"] = token["content"] in named
     config["added_tokens_decoder"] = {**added, **(config.get("added_tokens_decoder") or {})}
     return config
+
+
+def _refuse_misshapen(config: Mapping[str, Any]) -> None:
+    for key, (shape, told) in _SHAPES.items():
+        if config.get(key) is not None and not isinstance(config[key], shape):
+            raise ConversionError(
+                f"tokenizer_config.json or special_tokens_map.json: {key} is {show(config[key])}, not {told}; correct it, or "
+                "take the file from the model's repository"
+            )
+
+
+def _id(name: str, place: object, text: str) -> str:
+    """An id as the key that added_tokens_decoder has for it."""
+    if isinstance(place, int) and _ID.fullmatch(str(place)):
+        return str(place)
+    raise ConversionError(
+        f"{name}: the token {show(text)} has the id {show(place)}, which is not a row number; take the file from the "
+        "model's repository"
+    )
 
 
 def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
@@ -93,9 +122,9 @@ def _with_added(recipe: Recipe, source: Source, decoder: Mapping[str, Any]) -> R
         list(recipe.steps),
     )
     covered = _specials(recipe)
-    for key, token in sorted(decoder.items(), key=lambda entry: int(entry[0]) if entry[0].isdigit() else -1):
+    for key, token in sorted(decoder.items(), key=lambda entry: int(entry[0]) if _ID.fullmatch(entry[0]) else -1):
         text = token_text(token)
-        if not key.isdigit() or not text:
+        if not _ID.fullmatch(key) or not text or not isinstance(token, Mapping):
             raise ConversionError(
                 f"tokenizer_config.json: added_tokens_decoder has {show(key)}: {show(token)}, which is not an id and "
                 "a token"

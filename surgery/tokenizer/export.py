@@ -209,13 +209,23 @@ def _configured(
 def own_template(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:
     """The chat template among the vendor's files: chat_template.jinja, or the key of tokenizer_config.json."""
     if "chat_template.jinja" in files:
-        return files["chat_template.jinja"].decode("utf-8")
+        return _decoded("chat_template.jinja", files["chat_template.jinja"])
     template = config.get("chat_template")
     if isinstance(template, list):  # several by name
         template = next(
             (one.get("template") for one in template if isinstance(one, dict) and one.get("name") == "default"), None
         )
     return template if isinstance(template, str) else None
+
+
+def _decoded(name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConversionError(
+            f"{show(name)} is not UTF-8 text (byte {error.start}: {show(error.reason)}), which is what every reader takes it "
+            "for; save it as UTF-8, or take the file from the model's repository"
+        ) from error
 
 
 def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:

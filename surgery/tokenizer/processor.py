@@ -5,13 +5,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from surgery.errors import ConversionError, show
+
 
 def processor(data: bytes) -> Any:
-    """The engine of a serialised model. The library's warnings (a NUL piece ...) are said by our own checks."""
+    """The engine of a serialised model; raises where the library takes it for damaged.
+
+    The library's warnings (a NUL piece ...) are said by our own checks.
+    """
     import sentencepiece
 
     sentencepiece.set_min_log_level(2)
-    return sentencepiece.SentencePieceProcessor(model_proto=data)
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=data)
+    except RuntimeError as error:
+        raise ConversionError(
+            f"the SentencePiece model is one that sentencepiece itself cannot load ({show(str(error))}): it is damaged or "
+            "was edited by hand; download it again and compare its sha256 with the repository's"
+        ) from error
 
 
 def parsed(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -189,6 +190,7 @@ def read_sentencepiece(name: str, data: bytes) -> SentencePieceModel:
     pieces = tuple(
         Piece(piece.piece, piece.score, _kind(name, place, piece.type)) for place, piece in enumerate(model.pieces)
     )
+    _refuse_malformed(name, pieces, model.trainer_spec.byte_fallback)
     _refuse_twins(name, (piece.text for piece in pieces))
     trainer, normaliser = model.trainer_spec, model.normalizer_spec
     algorithm = _MODELS.get(trainer.model_type, "unknown")
@@ -199,6 +201,33 @@ def read_sentencepiece(name: str, data: bytes) -> SentencePieceModel:
         next((place for place, piece in enumerate(pieces) if piece.kind == "unknown"), -1),
         trainer.bos_id, trainer.eos_id, trainer.pad_id,
     )  # fmt: skip
+
+
+def _refuse_malformed(name: str, pieces: tuple[Piece, ...], byte_fallback: bool) -> None:
+    """Raises where sentencepiece would not load the model, or loads it with scores that have no order."""
+    unknown = sum(piece.kind == "unknown" for piece in pieces)
+    wrong = [
+        *(f"{unknown} pieces are of the kind unknown, not 1" for _ in range(unknown != 1)),
+        *(fault for place, piece in enumerate(pieces) if (fault := _fault(place, piece, byte_fallback))),
+    ]
+    if wrong:
+        raise ConversionError(
+            f"{show(name)} is no SentencePiece model that can be used: {listed(wrong, 3)}; it is damaged or was edited by hand, "
+            "download it again and compare its sha256 with the repository's"
+        )
+
+
+def _fault(place: int, piece: Piece, byte_fallback: bool) -> str | None:
+    text: object = piece.text
+    if not isinstance(text, str):  # protobuf leaves what is no UTF-8 as bytes
+        return f"piece {place}, {show(text, 40)}, is not UTF-8"
+    if not piece.text:
+        return f"piece {place} is empty"
+    if not math.isfinite(piece.score):
+        return f"piece {place}, {show(piece.text, 40)}, has the score {piece.score}"
+    if piece.kind == "byte" and not byte_fallback:
+        return f"piece {place}, {show(piece.text, 40)}, is of the kind byte, but byte_fallback is off"
+    return None
 
 
 def _normaliser(spec: Any) -> str:
@@ -265,7 +294,7 @@ def read_tiktoken(name: str, data: bytes) -> TiktokenRanks:
 def read_bpe(names: tuple[str, str], vocab: bytes, merges: bytes) -> BpeFiles:
     """Ids out of JSON, merges out of lines."""
     ids = read_json(names[0], vocab)
-    if not isinstance(ids, dict) or not all(_is_id(value) for value in ids.values()):
+    if not isinstance(ids, dict) or not ids or not all(_is_id(value) for value in ids.values()):
         raise ConversionError(f"{show(names[0])} is not a table of tokens and ids; it is another file under that name")
     _refuse_shared_ids(names[0], ids.items())
     refuse_pointer(names[1], merges)
@@ -296,7 +325,33 @@ def read_tokenizer_json(name: str, data: bytes) -> TokenizerJson:
             f"{show(name)} has no `model`, so it is not a file of the tokenizers library; download it again"
         )
     spelled_ids(value, name)
+    _refuse_misshapen_steps(name, value)
     return TokenizerJson(name, data, value)
+
+
+#: the steps of a tokenizer.json, each null or an object, with the key of a Sequence's own steps
+_STEPS = {
+    "normalizer": "normalizers",
+    "pre_tokenizer": "pretokenizers",
+    "post_processor": "processors",
+    "decoder": "decoders",
+}
+
+
+def _refuse_misshapen_steps(name: str, value: Mapping[str, Any]) -> None:
+    """Raises where the steps around the model have another shape: whoever looks into them takes it for granted."""
+    for key, within in _STEPS.items():
+        step = value.get(key)
+        inner = step.get(within, []) if isinstance(step, dict) else []
+        if not (step is None or isinstance(step, dict)) or not _is_steps(inner):
+            raise ConversionError(
+                f"{show(name)}: {key} is {show(step)}, which is neither null nor an object with the type of a step "
+                "(or a list of such objects in a Sequence); the file is damaged, download it again"
+            )
+
+
+def _is_steps(inner: object) -> bool:
+    return isinstance(inner, list) and all(isinstance(one, dict) for one in inner)
 
 
 def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[str, int]:
@@ -316,6 +371,8 @@ def spelled_ids(value: Mapping[str, Any], name: str = "tokenizer.json") -> dict[
                 "ambiguous; repair the file, or take it from the model's repository"
             )
     _refuse_shared_ids(name, ids.items())
+    if not ids:
+        raise ConversionError(f"{show(name)} has no tokens at all; the file is damaged, download it again")
     return ids
 
 

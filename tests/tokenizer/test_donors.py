@@ -59,3 +59,10 @@ def test_filters_by_pattern_and_by_list() -> None:
 def test_a_pointer_is_no_donor() -> None:
     with pytest.raises(ConversionError, match="Git LFS pointer"):
         donor_tokens("a.model", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+@pytest.mark.parametrize("step", ["x", [1], {"pretokenizers": None}, {"pretokenizers": ["x"]}])
+def test_a_donor_whose_steps_have_another_shape_is_refused(step: object) -> None:
+    value = {**byte_level(), "pre_tokenizer": step}
+    with pytest.raises(ConversionError, match=r"pre_tokenizer is .*, which is neither null nor an object"):
+        donor_tokens("donor.json", json.dumps(value).encode())

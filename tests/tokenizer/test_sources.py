@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from surgery.errors import ConversionError, LimitExceeded
 from surgery.tokenizer import sources
 from surgery.tokenizer.facts import load
+from surgery.tokenizer.processor import parsed, processor
 from surgery.tokenizer.sources import SentencePieceModel, TiktokenRanks, TokenizerJson, read
 from tests.tokenizer.small import byte_level, sentencepiece_model
 
@@ -118,7 +121,9 @@ def test_json_that_is_none_is_refused() -> None:
     assert "is not JSON" in refusal(tokenizer__json=b"[" * 100_000)
 
 
-@pytest.mark.parametrize("added", [{"<|end|>": 5}, ["<|end|>"], [{"content": "<|end|>"}], [{"id": 5}], [{"content": 5, "id": 5}]])
+@pytest.mark.parametrize(
+    "added", [{"<|end|>": 5}, ["<|end|>"], [{"content": "<|end|>"}], [{"id": 5}], [{"content": 5, "id": 5}]]
+)
 def test_added_tokens_of_another_shape_are_refused(added: object) -> None:
     value = {**byte_level(), "added_tokens": added}
     assert "added_tokens is not a list of tokens" in refusal(tokenizer__json=json.dumps(value).encode())
@@ -135,6 +140,66 @@ def test_what_the_library_cannot_load_is_refused_in_its_words(change: dict[str, 
     value = byte_level()
     with pytest.raises(ConversionError, match="the tokenizers library cannot load"):
         load({**value, "model": {**value["model"], **change}})
+
+
+@pytest.mark.parametrize("key", ["normalizer", "pre_tokenizer", "post_processor", "decoder"])
+@pytest.mark.parametrize("step", ["x", [1], 7])
+def test_steps_of_another_shape_are_refused(key: str, step: object) -> None:
+    assert f"{key} is {step!r}, which is neither null" in refusal(
+        tokenizer__json=json.dumps({**byte_level(), key: step}).encode()
+    )
+
+
+def test_a_vocabulary_without_tokens_is_refused() -> None:
+    for model in ({"type": "BPE", "vocab": {}, "merges": []}, {"type": "Unigram", "vocab": []}, {}):
+        assert "has no tokens at all" in refusal(tokenizer__json=json.dumps({"model": model}).encode())
+    assert "not a table of tokens and ids" in refusal(vocab__json=b"{}", merges__txt=b"")
+
+
+def changed(change: Callable[[Any], object]) -> bytes:
+    """The small SentencePiece model with a change, made to its protocol buffer."""
+    model = parsed(sentencepiece_model())
+    change(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def piece(**values: object) -> Callable[[Any], object]:
+    """A change of piece 400, or of the one at ``place``."""
+    place = values.pop("place", 400)
+    return lambda model: [setattr(model.pieces[place], key, value) for key, value in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (piece(place=0, type=1), "0 pieces are of the kind unknown, not 1"),
+        (piece(type=2), "2 pieces are of the kind unknown, not 1"),
+        (piece(piece=""), "piece 400 is empty"),
+        (piece(piece="x", score=float("nan")), "piece 400, 'x', has the score nan"),
+        (piece(piece="x", score=float("-inf")), "piece 400, 'x', has the score -inf"),
+        (lambda model: setattr(model.trainer_spec, "byte_fallback", False), "kind byte, but byte_fallback is off"),
+    ],
+)
+def test_a_sentencepiece_model_that_the_library_would_not_load_is_refused(
+    change: Callable[[Any], object], told: str
+) -> None:
+    assert told in refusal(tokenizer__model=changed(change))
+
+
+def test_the_score_of_llamas_runs_of_spaces_is_a_score() -> None:
+    assert isinstance(read({"tokenizer.model": changed(piece(score=-1e9))}), SentencePieceModel)
+
+
+def test_a_piece_that_is_no_text_is_refused() -> None:
+    damaged = sentencepiece_model().replace("▁the".encode(), b"\xff\xfe\xfdthe", 1)
+    assert "is not UTF-8" in refusal(tokenizer__model=damaged)
+
+
+def test_what_sentencepiece_cannot_load_is_refused_in_its_words() -> None:
+    damaged = changed(lambda model: setattr(model.normalizer_spec, "precompiled_charsmap", b"\xff" * 12))
+    with pytest.raises(ConversionError, match=r"sentencepiece itself cannot load .*Trie data size"):
+        processor(damaged)
 
 
 def test_names_from_a_checkpoint_are_shown_escaped() -> None:
