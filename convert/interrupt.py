@@ -22,6 +22,14 @@ class Stopped(Exception):
     """Another worker failed first; what it raised is the reason."""
 
 
+_active: list[Interrupts] = []  # innermost last
+
+
+def active() -> Interrupts | None:
+    """The innermost ``with`` block of ``Interrupts`` that the run is in."""
+    return _active[-1] if _active else None
+
+
 class Interrupts:
     """Within a ``with`` block of the main thread, signals stop the run between two buffers."""
 
@@ -45,11 +53,13 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._old[number] = signal.signal(number, self._handle)
+        _active.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _active.remove(self)
         for number, old in self._old.items():
             signal.signal(number, old)  # type: ignore[arg-type]
 

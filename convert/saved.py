@@ -40,9 +40,12 @@ def load_plan(path: Path) -> SavedPlan:
         saved = json.loads(path.read_text())
         wish, options, digest = saved["wish"], dict(saved["options"]), saved["digest"]
         src, target, source = wish["src"], wish["to"], wish["from"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
-    plan = plan_conversion(open_checkpoint(src), target, source=source, **options)
+    try:
+        plan = plan_conversion(open_checkpoint(src), target, source=source, **options)
+    except (TypeError, AttributeError):
+        raise ConversionError(f"{show(str(path))} holds a wish that no version of --plan-out writes.") from None
     if plan.digest != digest:
         raise ConversionError(
             f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "

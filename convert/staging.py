@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,17 @@ from typing import Any
 
 import xxhash
 
+from convert.checkpoint import is_document
 from convert.system import rename_no_replace, umask
 from surgery.errors import OutputBusy, StorageFailed, show
 
 JOURNAL = "journal.jsonl"
 OWNER = "owner.json"
+#: what a run puts there: shards, whole and growing, and settings; whatever else is a document that was carried over
 _OURS = re.compile(
-    r"(model(-\d{5}-of-\d{5})?\.safetensors|consolidated\.\d{2,}\.pth|ckpt\.pt|delta\.zst)(\.tmp\.\d+\.[0-9a-f]+)?|journal\.jsonl|owner\.json"
+    r"(model\.safetensors|[\w.\-]+-\d+-of-\d+\.safetensors|consolidated\.\d{2,}\.pth|ckpt\.pt|delta\.zst)"
+    r"|[\w.\-]+\.tmp\.\d+\.[0-9a-f]{8}|[\w.\-]+\.(json|jsonl|jinja|bpe)",
+    re.ASCII,
 )
 _CHUNK = 1 << 20
 
@@ -70,8 +74,11 @@ class Staging:
 
 
 @contextmanager
-def staging(path: Path, identity: Mapping[str, Any]) -> Iterator[Staging]:
-    """The staging directory at ``path`` for the run that ``identity`` (JSON values) describes, locked for its length."""
+def staging(path: Path, identity: Mapping[str, Any], check: Callable[[], None]) -> Iterator[Staging]:
+    """The staging directory at ``path`` for the run that ``identity`` (JSON values) describes, locked for its length.
+
+    ``check`` raises when the run is to stop; what earlier runs left may take minutes to hash.
+    """
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -82,7 +89,7 @@ def staging(path: Path, identity: Mapping[str, Any]) -> Iterator[Staging]:
     journal = -1
     try:
         _lock(directory, path)
-        kept = _proven(path, identity)
+        kept = _proven(path, identity, check)
         _sweep(path, kept)
         journal = os.open(path / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if os.fstat(journal).st_size == 0:
@@ -95,14 +102,13 @@ def staging(path: Path, identity: Mapping[str, Any]) -> Iterator[Staging]:
         os.close(directory)
 
 
-def hash_file(path: Path, check: Any = None) -> str:
+def hash_file(path: Path, check: Callable[[], None]) -> str:
     """xxh3 of a file's bytes, read through the page cache."""
     told = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_CHUNK))
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(buffer):
-            if check is not None:
-                check()
+            check()
             told.update(buffer[:count])
     return told.hexdigest()
 
@@ -146,7 +152,7 @@ def _owner(path: Path) -> str:
         return ""
 
 
-def _proven(path: Path, identity: Mapping[str, Any]) -> dict[str, str]:
+def _proven(path: Path, identity: Mapping[str, Any], check: Callable[[], None]) -> dict[str, str]:
     """Shards that a journal of this very run vouches for and whose bytes agree; otherwise a fresh start."""
     lines = _read_journal(path / JOURNAL)
     if not lines or lines[0] != {"run": _plain(identity)}:
@@ -155,7 +161,7 @@ def _proven(path: Path, identity: Mapping[str, Any]) -> dict[str, str]:
     kept = {}
     for line in lines[1:]:
         shard = path / line["shard"]
-        if shard.is_file() and shard.stat().st_size == line["size"] and hash_file(shard) == line["xxh3_128"]:
+        if shard.is_file() and shard.stat().st_size == line["size"] and hash_file(shard, check) == line["xxh3_128"]:
             kept[line["shard"]] = line["xxh3_128"]
     return kept
 
@@ -192,26 +198,10 @@ def _sweep(path: Path, kept: Mapping[str, str]) -> None:
     for entry in os.listdir(path):
         if entry in kept or entry in (JOURNAL, OWNER):
             continue
-        if _OURS.fullmatch(entry) or entry.endswith(DOCUMENT_SUFFIXES):
+        if _OURS.fullmatch(entry) or is_document(entry):
             (path / entry).unlink()
             continue
         raise OutputBusy(
             f"{show(str(path))} is left from an earlier run, but holds {show(entry)}, which no run of ours wrote. Look at it, "
             "and remove the directory if it is not needed."
         )
-
-
-#: what else a run puts there: documents, whole before they are renamed with the rest
-DOCUMENT_SUFFIXES = (
-    ".json",
-    ".jinja",
-    ".model",
-    ".txt",
-    ".tiktoken",
-    ".md",
-    ".pdf",
-    ".spm",
-    "LICENSE",
-    "NOTICE",
-    "USE_POLICY",
-)

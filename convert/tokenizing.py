@@ -7,13 +7,13 @@ tokenizer files, writes the new ones into the staging directory and reports what
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from convert import children
 from convert.checkpoint import Checkpoint
 from surgery.errors import ConversionError, show
 
@@ -22,9 +22,6 @@ How = Literal["convert", "canonical", "carry"]
 #: what any kind of tokenizer is told by; a checkpoint with none of these has no tokenizer
 _TELLING = ("tokenizer.json", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe")
 _ENDINGS = (".model", ".tiktoken")
-
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizing import child; child()"
-_REFUSED = 3
 
 
 @dataclass(frozen=True)
@@ -78,23 +75,15 @@ def write_tokenizer(
         "how": how,
         "beyond": beyond,
     }
-    root = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
-        input=json.dumps(task),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == _REFUSED:
+    done = children.run("convert.tokenizing:child", task)
+    if done.refusal is not None:
         raise ConversionError(
-            f"{json.loads(done.stdout)['refused']} The weights are not the reason: --tokenizer carry copies the tokenizer's "
+            f"{done.refusal} The weights are not the reason: --tokenizer carry copies the tokenizer's "
             "files as they are, unchecked."
         )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if done.status != 0:
         raise ConversionError(
-            f"the tokenizer could not be converted: {show(last, 300)}. --tokenizer carry copies its files as they are."
+            f"the tokenizer could not be converted: {show(done.last, 300)}. --tokenizer carry copies its files as they are."
         )
     found = json.loads(done.stdout)
     return TokenizerReport(**{**found, "notices": tuple(found["notices"])})
@@ -106,8 +95,8 @@ def child() -> None:
     try:
         report = _convert(task)
     except ConversionError as error:
-        json.dump({"refused": str(error)}, sys.stdout)
-        sys.exit(_REFUSED)
+        children.refuse(str(error))
+        return
     json.dump(report, sys.stdout)
 
 

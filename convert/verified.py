@@ -14,7 +14,7 @@ from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, UsageError
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Checked:
 def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[Path], Checked] | None:
     """The check that a plan's output gets; None when it is to be left unverified."""
     if mode == "off":
+        if any(one.options.get("total") is not None for one in plan.checkpoint.additions):
+            raise UsageError("the sum of the weights is a part of the verification: leave out --verify off, or the sum.")
         return None
     source_variant = variant or variant_of(plan.source)
 
@@ -96,7 +98,7 @@ def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = No
         told = json.loads(path.read_text())
         family = told["target"].partition("-")[0]
         plan = plan_conversion(source, family, variant=variant or variant_of(told["source"]["family"]), **told["options"])
-    except (ValueError, KeyError, TypeError, AttributeError, ConversionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConversionError):
         return None  # an edit, another version, or another source: its plan is not to be had, which is said and no failure
     planned = {output_.name: output_.shape for file in plan.files for output_ in file.outputs}
     return plan if planned == {name: stored.shape for name, stored in output.tensors.items()} else None

@@ -102,7 +102,11 @@ def write(
     for addition in plan.checkpoint.additions:
         check_output(final, addition.path)
     identity = {"plan": plan.digest, "sources": fingerprint(plan.checkpoint)}
-    with open_sources(plan.checkpoint) as sources, Interrupts() as interrupts, staging(staging_of(final), identity) as stage:
+    with (
+        open_sources(plan.checkpoint) as sources,
+        Interrupts() as interrupts,
+        staging(staging_of(final), identity, interrupts.check) as stage,
+    ):
         run = _Run(plan, sources, stage, interrupts, progress or (lambda nbytes, tensor: None), read_back)
         try:
             _check_space(plan, stage)

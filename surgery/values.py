@@ -15,6 +15,8 @@ from enum import IntEnum
 from operator import sub
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from surgery.dtypes import FLOATS
+from surgery.errors import ConversionError
 from surgery.layout import Leaf
 from surgery.movement import Piece, Span
 
@@ -326,7 +328,7 @@ def narrowed(expr: Expr, region: Region) -> Expr:
 
 @dataclass(frozen=True, slots=True)
 class Cast(Value):
-    """The same values as another element type; the writer rounds, so there is nothing to compute.
+    """The same values as another element type; the writer rounds, so only a cast under another has something to compute.
 
     What exceeds the type is refused by the writer, or with ``clamp`` stored as the largest number it has.
     """
@@ -334,7 +336,22 @@ class Cast(Value):
     clamp: bool = False
 
     def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
-        return arrays[0]
+        (below,) = self.inputs
+        return below.rounded(arrays[0]) if isinstance(below, Cast) else arrays[0]
+
+    def rounded(self, exact: torch.Tensor) -> torch.Tensor:
+        """Computed values as they would be read again from the type of this cast."""
+        import torch
+
+        dtype = getattr(torch, FLOATS[self.dtype])
+        limit = torch.finfo(dtype).max
+        beyond = exact.to(dtype).isinf() & exact.isfinite()
+        if not self.clamp and bool(beyond.any()):
+            raise ConversionError(
+                f"{int(beyond.sum()):,} or more values exceed {limit:g}, the largest number of {FLOATS[self.dtype]}, which an "
+                "edit asks for on the way to another type. Leave that step out, or let it clamp."
+            )
+        return torch.where(beyond, exact.clamp(-limit, limit), exact).to(dtype).to(exact.dtype)
 
     def undo(self, expr: Expr) -> Expr:
         if (self.inputs[0].dtype, self.dtype) not in WIDENING:

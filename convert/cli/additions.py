@@ -73,8 +73,6 @@ def apply_delta_(src: str, out: str | None, delta: str, pad: Any, total: float |
             raise click.UsageError("a lossless delta gives the target's bits: there is nothing to pad or to add up.")
         carry_out(plan_lossless(open_checkpoint(src), delta), out, {**options, "verify_mode": "off"})
         return
-    if total is not None and options["verify_mode"] == "off":
-        raise click.UsageError("--sum is a part of the verification: leave out --verify off.")
     carry_out_edit(src, out, lambda artefact: apply_delta(artefact, delta, pad=pad, total=total), options)
 
 
@@ -97,6 +95,9 @@ def make_delta_(base: str, target: str, out: str, lossless: bool, pad: Any, **op
     from convert.prepare import open_artefact
 
     if lossless:
+        unfit = [f"--{key.replace('_', '-')}" for key in ("dry_run", "plan_out", "lineage") if options[key]]
+        if unfit or pad:
+            raise click.UsageError(f"{(unfit or ['--pad'])[0]} has no meaning with --lossless, which compares bits as it writes.")
         made = make_lossless(open_checkpoint(base), open_checkpoint(target), out)
         emit(made.text(), options["as_json"], made.to_json)
         return

@@ -149,8 +149,14 @@ def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> 
 
 
 def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None:
+    from click.core import ParameterSource
+
     from convert.saved import load_plan
 
+    context = click.get_current_context()
+    said = [key for key in PLANNING if context.get_parameter_source(key) == ParameterSource.COMMANDLINE]
+    if said:
+        raise UsageError(f"--{said[0].replace('_', '-')} is settled by --plan: make the plan again with it.")
     saved = load_plan(path)
     carry_out(saved.plan, out, {**options, **saved.options}, wish=dict(saved.wish))
 

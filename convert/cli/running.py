@@ -31,7 +31,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except Interrupted as signal:
-        click.echo("interrupted; finished shards are kept: run the same command again to resume", err=True)
+        click.echo("interrupted; nothing was published, and the same command run again goes on from finished shards", err=True)
         return 128 + signal.number
     except KeyboardInterrupt:
         return 130

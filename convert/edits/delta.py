@@ -7,6 +7,7 @@ Alpaca (weight_diff.py, train.py:81). The files cannot tell which, so it has to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ def apply_delta(artefact: Artefact, delta: str | Path, *, pad: Pad | None = None
     ``pad`` says what the base is padded with where the delta has more tokens. ``total`` is what all weights must add up
     to, as Stanford Alpaca publishes it; it is checked before the output appears.
     """
+    if total is not None and not math.isfinite(total):
+        raise UsageError(f"the sum of the weights is said to be {total}, which no weights that work add up to.")
     read = open_checkpoint(delta)
     joined, named = artefact.origin.joined("delta", read, {"pad": pad or "zero", "total": total})
     other = _model(family_of(artefact), named, f"the delta {show(str(read.path))}")

@@ -6,13 +6,13 @@ Both models are run by the reference decoders, from their own files, in a proces
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convert import children
 from surgery.errors import VerificationFailed, show
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from convert.verification.decoder import Decoder
 
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.edits.effect import child; child()"
 _ROWS = 1 << 14  # rows whose norms are taken at once
 
 
@@ -65,15 +64,10 @@ def effect(
         "texts": [list(t) for t in texts],
         "variants": variants,
     }
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
-        input=json.dumps(task), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    done = children.run("convert.edits.effect:child", task)
+    if done.status != 0:
         raise VerificationFailed(
-            f"the effect of the new rows could not be measured: {show(last, 300)}. The output is there."
+            f"the effect of the new rows could not be measured: {show(done.last, 300)}. The output is there."
         )
     found = json.loads(done.stdout)
     return Effect(**{**found, "norms": tuple(tuple(norm) for norm in found["norms"])})

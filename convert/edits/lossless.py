@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import xxhash
 
 from convert.checkpoint import Checkpoint, Stored, open_sources, read_json
-from convert.checkpoint.documents import INDEX_LIMIT
+from convert.checkpoint.documents import INDEX_LIMIT, TOKENIZER_LIMIT
 from convert.checkpoint.files import list_folder
 from convert.edits.lossless_format import BLOCK, DATA, NAME, SCHEMA, described
 from convert.planning import Output, OutputFile, Plan
 from convert.stream import Source
 from surgery.dtypes import ITEMSIZE
-from surgery.errors import ConversionError, listed, show
+from surgery.errors import ConversionError, LimitExceeded, listed, show
 from surgery.values import Exactness
 
 
@@ -77,6 +77,9 @@ def plan_lossless(base: Checkpoint, path: str | Path) -> Plan:
     data = folder.find(DATA)
     told = described(read_json(folder.find(NAME), INDEX_LIMIT), data.size)
     documents = {name: folder.find(name) for name in told["documents"]}
+    for found in documents.values():
+        if found.size > TOKENIZER_LIMIT:
+            raise LimitExceeded(f"{show(found.name)} has {found.size:,} bytes; documents are refused above {TOKENIZER_LIMIT:,}.")
     delta = Checkpoint(folder.path, {}, {}, {DATA: data}, documents)
     joined, named = base.joined("lossless", delta, {})
     _check_base(base, told["base"])
@@ -144,6 +147,8 @@ def _restored(frame: bytes, base: bytes, itemsize: int, count: int) -> memoryvie
     import zstandard
 
     try:
+        if zstandard.frame_content_size(frame) not in (count, -1):  # the library would allocate whatever is stated
+            raise ConversionError(f"{DATA}: a block states another size than {count} bytes. The file is damaged; get it again.")
         block = zstandard.ZstdDecompressor().decompress(frame, max_output_size=count)
     except zstandard.ZstdError as error:
         raise ConversionError(f"{DATA}: a block cannot be decompressed ({error}). The file is damaged; get it again.") from None

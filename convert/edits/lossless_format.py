@@ -41,7 +41,7 @@ def described(told: Any, size: int) -> dict[str, Any]:
             _check(is_document(name) or name in ("config.json", INDEX), f"{show(name)} is no document of a checkpoint")
         names = [entry["name"] for entry in told["files"]] + list(told["documents"])
         _check(len(set(names)) == len(names), "a file is described twice")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConversionError(
             f"{NAME} is not the description of a lossless delta ({type(error).__name__}: {show(str(error))}). Get it again."
         ) from None

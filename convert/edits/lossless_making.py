@@ -19,6 +19,7 @@ from convert.planning import OutputFile, document, index
 from convert.prepare import plan_repack
 from convert.staging import staging, sync_file
 from surgery.dtypes import ITEMSIZE
+from surgery.errors import ConversionError, show
 
 _LEVEL = 3  # zstandard's own default: higher ones cost much and gain little on what is left of weights
 
@@ -54,7 +55,7 @@ def make_lossless(base: Checkpoint, target: Checkpoint, out: str | Path) -> Made
         open_sources(base) as under,
         open_sources(target) as over,
         Interrupts() as interrupts,
-        staging(staging_of(final), identity) as stage,
+        staging(staging_of(final), identity, interrupts.check) as stage,
     ):
         writer = _Writer(base, target, under, over, interrupts)
         with open(stage.file(DATA), "wb") as data:
@@ -135,6 +136,11 @@ def _layout(target: Checkpoint) -> tuple[tuple[OutputFile, ...], Mapping[str, by
 
     Safetensors files get their own headers back, so they come out byte for byte; torch files become safetensors.
     """
+    if target.config_name != "config.json":
+        raise ConversionError(
+            f"{show(str(target.path))} is described by {show(target.config_name)}, and a lossless delta is made of layouts "
+            "with a config.json. Convert both checkpoints first, or make an additive delta (leave out --lossless)."
+        )
     folder = list_folder(target.path)
     documents = {name: _content(file) for name, file in target.documents.items()}
     documents[target.config_name] = _content(folder.find(target.config_name))

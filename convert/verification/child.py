@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convert import children
 from convert.verification.verdict import Compute, Exactness, Mode, Verdict
 from surgery.errors import ConversionError, VerificationFailed, show
 
-#: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.verification.child import main; main()"
-_REFUSED = 3
 _BLOCK = str(4 << 20)
 
 
@@ -52,22 +49,13 @@ def run_child(
         "shared": [list(ids) for ids in shared] if shared is not None else None,
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
-        input=json.dumps(task),
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": _BLOCK},  # large blocks go back when freed: the bound holds
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == _REFUSED:
-        raise VerificationFailed(json.loads(done.stdout)["refused"])
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    # large blocks go back when freed: the bound holds
+    done = children.run("convert.verification.child:main", task, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": _BLOCK})
+    if done.refusal is not None:
+        raise VerificationFailed(done.refusal)
+    if done.status != 0:
         raise VerificationFailed(
-            f"The verifier's process ended with {how} before reaching a verdict: {show(last, 400)}."
+            f"The verifier's process ended with {done.how} before reaching a verdict: {show(done.last, 400)}."
         )
     return Verdict.from_json(json.loads(done.stdout))
 
@@ -88,8 +76,8 @@ def main() -> None:
         checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
         verdict = verify(*checkpoints, **task["options"])
     except ConversionError as error:
-        json.dump({"refused": str(error)}, sys.stdout)
-        sys.exit(_REFUSED)
+        children.refuse(str(error))
+        return
     json.dump(verdict.to_json(), sys.stdout)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from convert import children
 from convert.checkpoint.stored import Checkpoint
 from convert.verification.compare import Rows, grid, rows
 from convert.verification.verdict import Logits, Stock, Tolerance
 from surgery.errors import listed, show
 
-#: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.verification.stock_process import main; main()"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 _ANGLE = 2.0**-24  # transformers takes angles in float32: each position adds this much to what they may be off by
 
@@ -88,23 +85,17 @@ def _run(checkpoint: Checkpoint, ids: Tensor, out: Path, task: Task) -> Mapping[
         why = "the weights are torch files, which are not given to others to unpickle"
         return {"runner": "transformers", "absent": True, "because": why}
     asked = {"folder": str(checkpoint.path), "ids": ids.tolist(), "out": str(out), "memory": task.allowed(checkpoint)}
-    program = _PROGRAM.format(root=str(Path(__file__).resolve().parents[2]))
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", program],
-            input=json.dumps(asked),
-            env={**kept, **_OFFLINE, "HF_HOME": str(out.parent)},
-            capture_output=True,
-            text=True,
-            timeout=task.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        # no session of its own: this runs in the verifier's process, and is to end with it
+        done = children.run(
+            "convert.verification.stock_process:main", asked, env={**kept, **_OFFLINE, "HF_HOME": str(out.parent)},
+            seconds=task.seconds, session=False,
+        )  # fmt: skip
+    except children.TooLong:
         return {"runner": "transformers", "absent": False, "because": f"it did not end within {task.seconds:g} seconds"}
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        why = f"its process ended with {done.returncode}: {show(last, 300)}"
+    if done.status != 0:
+        why = f"its process ended with {done.how}: {show(done.last, 300)}"
         return {"runner": "transformers", "absent": False, "because": why}
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told

@@ -95,6 +95,8 @@ def test_a_saved_plan_is_executed_and_a_stale_one_refused(tmp_path):
     assert weightsmith("run", source, "--to", "llama", "--dry-run", "--plan-out", saved).returncode == 0
     assert weightsmith("run", "--plan", saved, tmp_path / "out", "--verify", "off").returncode == 0
     assert (tmp_path / "out" / "model.safetensors").exists()
+    settled = weightsmith("run", "--plan", saved, tmp_path / "again", "--dtype", "float16")
+    refused(settled, 2, tmp_path / "again", "--dtype is settled by --plan")
     edit(source, rope_theta=5e5)
     refused(weightsmith("run", "--plan", saved, tmp_path / "again"), 3, tmp_path / "again", "changed")
 

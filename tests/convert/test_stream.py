@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import convert.stream as streaming
 from convert.evaluate import Rounding, evaluate, stream_values
 from convert.stream import Scratch, Source, ahead, stream
+from surgery.errors import ConversionError
 from surgery.layout import leaves, parse
 from surgery.movement import Box, Piece, joined, place
 from surgery.values import Moved, cast, reindexed, scaled, shifted, unit_rows, zeros
@@ -143,6 +144,15 @@ def test_reindexing_copies_whole_heads(kv, times, width):
     )
     got = evaluate(expr, expr.whole, source_of(w=array), Scratch())
     assert np.array_equal(got.numpy(), np.repeat(array, times, axis=0))
+
+
+def test_a_cast_under_another_rounds_and_clamps_as_if_it_had_been_stored() -> None:
+    array = np.array([1e5, 1 + 2**-12, 1e-9], np.float32)
+    w = Moved(("a",), (3,), "F32", (Piece("w", 0, (0,), (3,), (1,)),))
+    source = source_of(w=array)
+    assert evaluate(cast(cast(w, "F16", clamp=True), "F32"), ((0, 3),), source, Scratch()).tolist() == [65504.0, 1.0, 0.0]
+    with pytest.raises(ConversionError, match="1 or more values exceed 65504"):
+        evaluate(cast(cast(w, "F16"), "F32"), ((0, 3),), source, Scratch())
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=12))

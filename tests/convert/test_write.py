@@ -14,6 +14,7 @@ import convert.writing as writing
 from convert.checkpoint import open_checkpoint
 from convert.interrupt import Interrupted
 from convert.paths import staging_of
+from convert.planning import Plan
 from convert.prepare import plan_conversion, plan_repack
 from convert.writing import write
 from surgery.errors import ConversionError, OutputBusy, StorageFailed, UsageError, VerificationFailed
@@ -208,3 +209,13 @@ def test_a_repack_that_leaves_no_class_to_load_says_so(tmp_path: Path, model_typ
     (source / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
     notes = plan_repack(open_checkpoint(source)).notes
     assert any("has no model_type, only auto_map" in note for note in notes) == told
+
+
+@pytest.mark.parametrize("name", ["tokenizer.vocab", "LICENSE.rst", "COPYING", "Notice", "LICENSE.TXT", "merges.txt",
+                                  "part-1-of-163.safetensors.tmp.12.0123abcd", "part-00001-of-000163.safetensors"])  # fmt: skip
+def test_what_a_run_of_ours_left_is_no_reason_to_stop(name: str, plan: Plan, tmp_path: Path) -> None:
+    left = staging_of(tmp_path / "out")
+    left.mkdir()
+    (left / name).write_bytes(b"torn")
+    write(plan, tmp_path / "out")
+    assert not (tmp_path / "out" / name).exists() or (tmp_path / "out" / name).read_bytes() != b"torn"

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from convert.cli.running import run
 from convert.cli.surgery import COMMANDS, cli
+from convert.edits.checksum import check_total
+from surgery.errors import VerificationFailed
 from tests.goldens import golden
 from tests.oracle import native_logits, same_bits, tensors
 
@@ -111,6 +114,31 @@ def test_a_published_sum_needs_the_verification(tmp_path, capsys):
     assert surgery(*command, "--verify", "off") == 2
     assert surgery(*command) == 5
     assert "add up to" in capsys.readouterr().err
+
+
+def test_no_weights_that_hold_a_nan_add_up_to_anything(tmp_path):
+    weights = {"w": torch.tensor([1.0, float("nan")]), "scalar": torch.tensor(2.0)}
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    for sum_ in (3.0, float("nan")):
+        with pytest.raises(VerificationFailed, match="add up to nan"):
+            check_total(tmp_path, sum_)
+    save_file({**weights, "w": torch.tensor([1.0, 2.0])}, tmp_path / "model.safetensors")
+    check_total(tmp_path, 5.0)
+
+
+def test_a_sum_that_is_no_number_is_refused(tmp_path, capsys):
+    folder = golden("delta-vicuna-pad-zero").checkpoint
+    command = ("apply-delta", folder / "base", tmp_path / "out", "--delta", folder / "delta", "--pad", "zero", "--sum", "nan")
+    assert surgery(*command) == 2
+    assert "is said to be nan" in capsys.readouterr().err
+
+
+def test_a_lossless_delta_has_no_dry_run(tmp_path, capsys):
+    base = golden("llama-gqa").checkpoint
+    assert surgery("make-delta", base, base, tmp_path / "delta", "--lossless", "--dry-run") == 2
+    assert "--dry-run has no meaning with --lossless" in capsys.readouterr().err
+    assert not (tmp_path / "delta").exists()
 
 
 def test_weights_and_adapters_are_counted(tmp_path, capsys):

@@ -14,7 +14,7 @@ from convert.checkpoint import open_checkpoint
 from convert.edits.lossless import folded, plan_lossless, unfolded
 from convert.edits.lossless_making import make_lossless
 from convert.writing import write
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, LimitExceeded
 from tests.goldens import golden
 from tests.oracle import same_bits, tensors
 
@@ -133,6 +133,39 @@ def test_a_damaged_delta_is_noticed_and_nothing_is_published(three):
     with pytest.raises(ConversionError, match="damaged"):
         write(plan_lossless(open_checkpoint(base), delta), place / "out")
     assert not (place / "out").exists()
+
+
+def test_a_frame_that_states_more_than_its_block_is_refused_before_it_is_unpacked(three):
+    import zstandard
+
+    base, delta, place = three
+    told = json.loads((delta / "delta.json").read_text())
+    bomb = zstandard.ZstdCompressor().compress(bytes(1 << 20))
+    (delta / "delta.zst").write_bytes(bomb)
+    for tensor in told["files"][0]["tensors"]:
+        tensor["frames"] = [[0, len(bomb)]]
+    (delta / "delta.json").write_text(json.dumps(told))
+    with pytest.raises(ConversionError, match="states another size than"):
+        write(plan_lossless(open_checkpoint(base), delta), place / "out")
+    assert not (place / "out").exists()
+
+
+def test_documents_of_a_delta_are_limited(three, monkeypatch):
+    base, delta, _ = three
+    told = json.loads((delta / "delta.json").read_text())
+    (delta / "tokenizer.json").write_text("{}" * 40)
+    (delta / "delta.json").write_text(json.dumps({**told, "documents": [*told["documents"], "tokenizer.json"]}))
+    monkeypatch.setattr("convert.edits.lossless.TOKENIZER_LIMIT", 79)
+    with pytest.raises(LimitExceeded, match=r"'tokenizer.json' has 80 bytes"):
+        plan_lossless(open_checkpoint(base), delta)
+
+
+@pytest.mark.parametrize("name", ["meta-llama2", "nanogpt"])
+def test_a_layout_that_is_described_otherwise_gets_no_lossless_delta(name, tmp_path):
+    target = open_checkpoint(golden(name).checkpoint)
+    with pytest.raises(ConversionError, match=r"layouts with a config\.json"):
+        make_lossless(target, target, tmp_path / "delta")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,16 @@ def test_one_pass_merges_unties_casts_and_converts(recipe, tmp_path, capsys):
     assert any(file["name"] == "adapter1/adapter_model.safetensors" for file in told["source"]["files"])
 
 
+def test_a_sum_that_nobody_would_check_is_refused(tmp_path, capsys):
+    folder = golden("delta-vicuna-pad-zero").checkpoint
+    path = tmp_path / "recipe.toml"
+    step = f'[[edit]]\ndo = "apply-delta"\ndelta = "{folder / "delta"}"\npad = "zero"\nsum = 12345.0\n'
+    path.write_text(f'source = "{folder / "base"}"\noutput = "out"\n\n{step}')
+    assert run(cli, "surgery", ["run", str(path), "--verify", "off"]) == 2
+    assert "the sum of the weights is a part of the verification" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_prints_the_whole_plan_in_english_and_writes_nothing(recipe, tmp_path, capsys):
     before = sorted(p.name for p in tmp_path.iterdir())
     assert run(cli, "surgery", ["run", str(recipe[0]), "--dry-run"]) == 0
