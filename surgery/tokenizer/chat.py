@@ -32,15 +32,19 @@ class Risk:
 
 
 def render(template: str, messages: Sequence[Message], *, add_generation_prompt: bool = True, **names: Any) -> str:
-    """The prompt; `names` are what a template may ask for: bos_token, tools ... Raises where the template refuses."""
-    from jinja2 import TemplateError
+    """The prompt; `names` are what a template may ask for: bos_token, tools ... Raises where the template refuses.
 
+    A template is a stranger's program: its TypeError or division by zero is its own, and no bug of ours.
+    """
     try:
         prompt: str = _compiled(template).render(
             messages=messages, add_generation_prompt=add_generation_prompt, **names
         )
-    except TemplateError as error:
-        raise ConversionError(f"the chat template refuses these messages: {show(str(error), 300)}") from error
+    except Exception as error:
+        raise ConversionError(
+            f"the chat template refuses these messages: {show(str(error), 300)} ({type(error).__name__}); correct the template, "
+            "or take it from the model's repository"
+        ) from error
     return prompt
 
 
@@ -50,10 +54,13 @@ def check_template(template: str) -> None:
 
     try:
         _compiled(template)
-    except TemplateSyntaxError as error:
+    except (
+        Exception
+    ) as error:  # besides jinja2's own: RecursionError, and Python's SyntaxError for blocks nested too deep
+        line = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
         raise ConversionError(
-            f"the chat template is not Jinja, line {error.lineno}: {show(error.message or '')}; take it from the "
-            "model's repository, or name one of ours"
+            f"the chat template is not Jinja{line}: {show(str(error), 300)}; take it from the model's repository, or name "
+            "one of ours"
         ) from error
 
 

@@ -79,6 +79,27 @@ def test_a_template_cannot_reach_python() -> None:
         render("{{ messages.append(1) }}", [USER])
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ 'a' + 1 }}", "TypeError"),
+        ("{{ nothing.more }}", "'nothing' is undefined"),
+        ("{{ raise_exception('no system turn') }}", "no system turn"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError"),
+    ],
+)
+def test_what_goes_wrong_in_a_template_is_a_refusal(text: str, told: str) -> None:
+    with pytest.raises(ConversionError, match=f"the chat template refuses these messages: .*{told}"):
+        render(text, [USER])
+
+
+def test_a_template_that_python_cannot_compile_is_refused() -> None:
+    nested = "{% for m in messages %}" * 30 + "{% endfor %}" * 30
+    with pytest.raises(ConversionError, match="is not Jinja: 'too many statically nested blocks"):
+        check_template(nested)
+
+
 SPECIALS = ("<|im_start|>", "<|im_end|>", "<|im")
 
 

@@ -61,9 +61,6 @@ def chat_template_render(subject: Subject) -> Iterator[Found]:
             except ConversionError as error:
                 yield Found(name, str(error))
                 break
-            except Exception as error:  # templates are programs: a TypeError of theirs is a finding, not our bug
-                yield Found(name, f"rendering raises {type(error).__name__}: {show(str(error))}")
-                break
             if any(message["content"] not in prompt for message in turns):
                 yield Found(name, f"the prompt {show(prompt)} lacks the words of the conversation")
                 break
@@ -105,7 +102,11 @@ def templates(subject: Subject) -> Iterator[tuple[str, str]]:
         yield FILE, text
     stated = subject.json(SETTINGS).value.get("chat_template")
     if isinstance(stated, list):
-        named = {one.get("name"): one.get("template") for one in stated if isinstance(one, dict)}
+        named = {
+            one.get("name"): one.get("template")
+            for one in stated
+            if isinstance(one, dict) and isinstance(one.get("name"), str)
+        }
         stated = named.get("default", next(iter(named.values()), None))
     if isinstance(stated, str):
         yield SETTINGS, stated

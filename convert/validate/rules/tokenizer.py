@@ -8,8 +8,9 @@ from typing import Any
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
 from convert.validate.vocabulary import JSON, SAMPLES, SETTINGS
-from surgery.errors import listed, show
+from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer.facts import is_byte_level, token_text
+from surgery.tokenizer.sources import SentencePieceModel
 
 _ROLES = ("bos", "eos", "pad", "unk")
 _SLOW = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast")
@@ -42,6 +43,9 @@ def tokenizer_unreadable(subject: Subject) -> Iterator[Found]:
             and subject.data(name, 1024) != b""
         ):
             yield Found(name, fault)
+    pieces = subject.vocabulary.pieces
+    if pieces is not None and isinstance(own := _sentencepiece(pieces), ConversionError):
+        yield Found(pieces.name, str(own))
 
 
 @rule(
@@ -203,9 +207,9 @@ def tokenizer_files_disagree(subject: Subject) -> Iterator[Found]:
     pieces, tokenizer = subject.vocabulary.pieces, subject.vocabulary.tokenizer
     if pieces is None or tokenizer is None:
         return
-    from surgery.tokenizer.processor import processor
-
-    own = processor(pieces.data)
+    own = _sentencepiece(pieces)
+    if isinstance(own, ConversionError):  # tokenizer-unreadable says so
+        return
     differing = [t for t in SAMPLES if list(own.encode(t)) != tokenizer.encode(t, add_special_tokens=False).ids]
     if differing:
         yield Found(JSON, f"{len(differing)} of {len(SAMPLES)} samples, such as {show(differing[0], 40)}")
@@ -222,6 +226,16 @@ def pad_is_eos(subject: Subject) -> Iterator[Found]:
     pad = subject.vocabulary.named("pad")
     if pad is not None and pad == subject.vocabulary.named("eos"):
         yield Found(SETTINGS, f"both are {pad}")
+
+
+def _sentencepiece(pieces: SentencePieceModel) -> Any:
+    """The library's engine of a model, or its refusal."""
+    from surgery.tokenizer.processor import processor
+
+    try:
+        return processor(pieces.data)
+    except ConversionError as error:
+        return error
 
 
 def _unknown(subject: Subject, text: str) -> bool:
