@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convert.edits.tokens import read_addition, read_file, read_lines
-from surgery.errors import ConversionError, OutputBusy, StorageFailed, UsageError, listed, show
+from convert.staging import sync_directory
+from convert.system import rename_no_replace
+from surgery.errors import OutputBusy, StorageFailed, UsageError, listed, show
 from surgery.tokenizer.pieces import Scores, add_piece, add_pieces
 from surgery.tokenizer.sources import looks_like_tiktoken, read_sentencepiece
 from surgery.tokenizer.training import train_pieces
@@ -99,11 +101,17 @@ def _refuse_taken(out: Path) -> None:
 
 
 def _write(out: Path, data: bytes) -> None:
-    """The whole file under its name, or none."""
+    """The whole file under its name and on disk, or none; never over something that appeared meanwhile."""
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(data)
-        temporary.rename(out)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        rename_no_replace(temporary, out)
+        sync_directory(out.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise ConversionError(f"{show(str(out))} cannot be written: {error.strerror}.") from None
+        raise StorageFailed(
+            f"{show(str(out))} cannot be written: {error.strerror}. Make room or choose another place, and run again."
+        ) from None

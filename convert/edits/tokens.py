@@ -10,7 +10,7 @@ from pathlib import Path
 from convert.checkpoint import Checkpoint, read_bytes
 from convert.documents import is_licence
 from mappings.tokenizers import recipe_for
-from surgery.errors import ConversionError, StorageFailed, UsageError, show
+from surgery.errors import ConversionError, LimitExceeded, StorageFailed, UsageError, show
 from surgery.tokenizer.donors import Filter, among, cjk, donor_tokens, kept, matching, words
 from surgery.tokenizer.grow import Addition, as_tokenizer_json
 from surgery.tokenizer.sources import LARGEST
@@ -35,9 +35,14 @@ def tokenizer_names(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def folder_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer files that lie in a folder, which need not hold a model."""
-    found = (path for path in sorted(folder.iterdir()) if path.is_file())
+    try:
+        found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    except OSError as error:
+        raise StorageFailed(f"{show(str(folder))} cannot be read: {error.strerror}.") from None
     names = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
-    return {path.name: read_file(path) for path in found if path.name not in _NO_TOKENIZER and path.name.endswith(names)}
+    return {
+        path.name: read_file(path) for path in found if path.name not in _NO_TOKENIZER and path.name.endswith(names)
+    }
 
 
 def read_file(path: Path) -> bytes:
@@ -45,7 +50,7 @@ def read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > LARGEST:
-            raise ConversionError(
+            raise LimitExceeded(
                 f"{show(path.name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
                 "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
             )
