@@ -30,9 +30,18 @@ def bytes_of(token: str, byte_level: bool) -> bytes:
 
 
 def ids_by_bytes(tokenizer_json: Mapping[str, Any]) -> dict[bytes, int]:
-    """The id of each token, by what it stands for."""
+    """The id of each token, by what it stands for.
+
+    SentencePiece has single bytes beside pieces, to fall back on: ``<0x65>`` is not the token of the letter e, which has a
+    piece, and text never has it. Such a byte goes by its name; one that no piece stands for goes by what it is.
+    """
     byte_level = is_byte_level(tokenizer_json)
+    ids = spelled_ids(tokenizer_json)
+    pieces = ids if byte_level else {token: place for token, place in ids.items() if not _BYTE.fullmatch(token)}
     found: dict[bytes, int] = {}
-    for token, place in spelled_ids(tokenizer_json).items():
+    for token, place in pieces.items():
         found.setdefault(bytes_of(token, byte_level), place)
+    for token in ids.keys() - pieces.keys():
+        single = bytes_of(token, byte_level)
+        found[single if single not in found else token.encode()] = ids[token]
     return found

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
+from sentencepiece import SentencePieceProcessor
 
 import convert
 from convert.cli.main import cli as converting
@@ -104,6 +105,28 @@ def test_models_whose_ids_moved_are_compared_token_by_token_later_too(tmp_path: 
     weights[EMBED][[20, 21]] = weights[EMBED][[21, 20]]
     save_file(weights, tmp_path / "out/model.safetensors", {"format": "pt"})
     assert isinstance(verify(tmp_path / "base", tmp_path / "out").exception, VerificationFailed)
+
+
+def test_a_models_own_tokenizer_transplanted_changes_no_row(tmp_path: Path) -> None:
+    """SentencePiece has <0x65> beside the letter e: the letter keeps the letter's row."""
+    old = pieces_model(tmp_path / "base", tied=False)
+    done = run("transplant-tokenizer", tmp_path / "base", tmp_path / "out", "--donor", tmp_path / "base")
+    assert done.exit_code == 0, done.output
+    new = load_file(tmp_path / "out/model.safetensors")
+    assert torch.equal(new[EMBED], old[EMBED]) and torch.equal(new[HEAD], old[HEAD])
+    assert verify(tmp_path / "base", tmp_path / "out").exit_code == 0
+
+
+def test_a_letter_of_another_kind_of_tokenizer_gets_the_letters_row(tmp_path: Path) -> None:
+    old = pieces_model(tmp_path / "base", tied=False)
+    byte_level_model(tmp_path / "donor")
+    assert run("transplant-tokenizer", tmp_path / "base", tmp_path / "out", "--donor", tmp_path / "donor").exit_code == 0
+    pieces = SentencePieceProcessor(model_file=str(tmp_path / "base/tokenizer.model"))
+    new, theirs = load_file(tmp_path / "out/model.safetensors"), load(small_json()).get_vocab()
+    letters = [letter for letter in "aeinorst" if pieces.piece_to_id(letter) != pieces.unk_id()]
+    assert len(letters) > 3
+    for letter in letters:
+        assert torch.equal(new[EMBED][theirs[letter]], old[EMBED][pieces.piece_to_id(letter)])
 
 
 def test_a_transplanted_tokenizer_verifies_later_too(tmp_path: Path) -> None:
