@@ -37,10 +37,36 @@ def load(value: Mapping[str, Any]) -> Any:
     """The tokenizers library's Tokenizer of a tokenizer.json value."""
     from tokenizers import Tokenizer
 
+    _refuse_what_aborts(value.get("model"))
     try:
         return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
     except BaseException as error:
         raise _refused(error, "load") from error
+
+
+def _refuse_what_aborts(model: object) -> None:
+    """Raises where the library would end the process, which no handler survives.
+
+    It cuts the prefix's length off the right half of every merge without looking, perhaps in the middle of a character.
+    """
+    if not isinstance(model, Mapping):
+        return
+    prefix, merges = model.get("continuing_subword_prefix"), model.get("merges")
+    if not prefix or not isinstance(prefix, str) or not isinstance(merges, list):
+        return
+    for merge in merges:
+        right = (
+            merge.partition(" ")[2]
+            if isinstance(merge, str)
+            else merge[-1]
+            if isinstance(merge, list) and merge
+            else ""
+        )
+        if not isinstance(right, str) or not right.startswith(prefix):
+            raise ConversionError(
+                f"tokenizer.json: the merge {show(merge, 60)} continues a word without the continuing_subword_prefix "
+                f"{show(prefix, 40)}, so that the two are not of one tokenizer; take the file from the model's repository"
+            )
 
 
 def encoder(tokenizer: Any, framed: bool = False) -> Encode:

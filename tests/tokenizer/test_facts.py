@@ -43,3 +43,16 @@ class Interrupted(BaseException):
 def test_interrupts_are_no_refusals(error: BaseException) -> None:
     with pytest.raises(type(error)):
         _refused(error, "load")
+
+
+@pytest.mark.parametrize("merge", ["é é", ["é", "é"]])
+def test_merges_that_the_library_would_cut_within_a_character_are_refused(merge: object) -> None:
+    model = {"type": "BPE", "vocab": {"é": 0, "éé": 1}, "merges": [merge], "continuing_subword_prefix": "x"}
+    with pytest.raises(ConversionError, match="continues a word without the continuing_subword_prefix 'x'"):
+        load({"model": model})
+
+
+def test_a_prefix_that_merges_have_is_no_fault() -> None:
+    vocab = {"é": 0, "##é": 1, "éé": 2}
+    model = {"type": "BPE", "vocab": vocab, "merges": [["é", "##é"]], "continuing_subword_prefix": "##"}
+    assert list(encoder(load({"model": model}))("éé")) == [2]
