@@ -122,7 +122,8 @@ def _published(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], reci
     nfc = Compose("NFC") in recipe.steps
     pattern = recipe.pattern or _GPT_2
     tiktoken = _tiktoken()
-    if tiktoken is None or None in spelled or len(set(spelled)) != len(spelled):
+    twins, gaps = len(set(spelled)) != len(spelled), not set(spelled) >= _BYTES
+    if tiktoken is None or None in spelled or twins or gaps:  # tiktoken panics where a byte has no token
         return _library(vocab, merges, pattern, nfc)
     ids = [vocab[token] for token in tokens]
     encoding = tiktoken.Encoding(
@@ -139,6 +140,7 @@ def _published(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], reci
     )
 
 
+_BYTES = {bytes([byte]) for byte in range(256)}
 _GPT_2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # openai/gpt-2 src/encoder.py
 
 
@@ -164,8 +166,8 @@ def _library(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], patter
         ]
     )
     return Engine(
-        "tokenizers on the published files (tiktoken is not installed)",
-        lambda text: tokenizer.encode(text).ids,
+        "tokenizers on the published files (tiktoken is not installed, or cannot take them)",
+        encoder(tokenizer),
         independent=False,
     )
 

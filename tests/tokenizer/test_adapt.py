@@ -57,3 +57,9 @@ def test_a_template_that_is_no_text_is_refused() -> None:
         ConversionError, match=r"chat_template.jinja' is not UTF-8 text \(byte 2: 'invalid start byte'\)"
     ):
         export(Recipe("any"), {**VOCABULARY, "chat_template.jinja": b"ab\xff"})
+
+
+def test_a_vocabulary_without_all_bytes_is_checked_by_the_library_as_tiktoken_would_panic() -> None:
+    made = export(Recipe("any"), VOCABULARY)
+    assert made.check.identical
+    assert not made.check.independent
