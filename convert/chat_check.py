@@ -17,7 +17,7 @@ from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import configuration
 from surgery.tokenizer.chat import Message, Risk, injection_risks, render
 from surgery.tokenizer.export import TokenizerFiles, export, own_template
-from surgery.tokenizer.facts import load
+from surgery.tokenizer.facts import encoder, load
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.processor import processor
 
@@ -188,5 +188,4 @@ def _names(made: TokenizerFiles) -> dict[str, str]:
 def _engine(made: TokenizerFiles, files: Mapping[str, bytes], family: str) -> Any:
     if "tokenizer.json" not in made:
         return processor(made["tokenizer.model"]).encode
-    tokenizer = load(as_tokenizer_json(files, partial(recipe_for, family)))
-    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    return encoder(load(as_tokenizer_json(files, partial(recipe_for, family))))

@@ -26,7 +26,7 @@ FORMAT = 1
 
 SHARD_SIZE = 5_000_000_000  # bytes; the Hub library's default
 _BASE = 34 << 20  # bytes: the interpreter with what the copying path imports
-_TORCH = 260 << 20  # bytes: torch loaded, and its blocks
+_TORCH = 280 << 20  # bytes: torch loaded, and the blocks of two workers, each one ahead of what it writes
 _BITS = 120 << 20  # bytes: numpy, zstandard and the blocks of a lossless delta
 _PER_TENSOR = 1500  # bytes
 

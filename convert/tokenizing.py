@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from convert import children
+import convert.children as children
 from convert.checkpoint import Checkpoint
 from surgery.errors import ConversionError, show
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.checkpoint import Checkpoint
+from convert.checkpoint import Checkpoint, read_json
+from convert.checkpoint.files import list_folder
 from convert.edits.checksum import check_total
+from convert.manifest import NAME as MANIFEST
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
 from surgery.errors import ConversionError, UsageError
+from surgery.values import Exactness
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,33 @@ def variant_of(label: str) -> str | None:
 
 
 def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = None) -> Plan | None:
-    """The plan by which ``output`` was made of ``source``, if its manifest says so and the plan still gives its tensors."""
-    manifest = output.documents.get("weightsmith.json")
-    path = manifest.path if manifest is not None else output.path / "weightsmith.json"
-    if not path.is_file():
-        return None
+    """The plan by which ``output`` was made of ``source``, if its manifest says so and the plan still gives its tensors.
+
+    An edit, another version, or another source has no such plan: that is said, and no failure.
+    """
     try:
-        told = json.loads(path.read_text())
+        told = _manifest(output)
         family = told["target"].partition("-")[0]
         plan = plan_conversion(source, family, variant=variant or variant_of(told["source"]["family"]), **told["options"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConversionError):
-        return None  # an edit, another version, or another source: its plan is not to be had, which is said and no failure
+        if list(plan.steps) != told["steps"]:
+            return None
+    except (ValueError, KeyError, TypeError, AttributeError, ConversionError):
+        return None
     planned = {output_.name: output_.shape for file in plan.files for output_ in file.outputs}
     return plan if planned == {name: stored.shape for name, stored in output.tensors.items()} else None
+
+
+def promised(output: Checkpoint) -> str | None:
+    """The exactness that an output's manifest states; None where it states none."""
+    told = _manifest(output).get("exactness")
+    return told if told in {str(each) for each in Exactness} else None
+
+
+def _manifest(output: Checkpoint) -> Mapping[str, Any]:
+    """``weightsmith.json`` beside an output, as far as there is one that can be read."""
+    path = output.path / MANIFEST
+    try:
+        told = read_json(list_folder(output.path).find(MANIFEST)) if path.is_file() else {}
+    except ConversionError:
+        return {}
+    return told if isinstance(told, Mapping) else {}

@@ -9,6 +9,8 @@ import click
 from convert.cli.conversion import carry_out
 from convert.cli.edits import carry_out_edit
 from convert.cli.options import (
+    BITS,
+    DIFFERENCE,
     accept_option,
     editing,
     shard_size_option,
@@ -71,7 +73,7 @@ def apply_delta_(src: str, out: str | None, delta: str, pad: Any, total: float |
     if is_lossless(delta):
         if pad or total is not None:
             raise click.UsageError("a lossless delta gives the target's bits: there is nothing to pad or to add up.")
-        carry_out(plan_lossless(open_checkpoint(src), delta), out, {**options, "verify_mode": "off"})
+        carry_out(plan_lossless(open_checkpoint(src), delta), out, {**options, "verify_mode": "off", "unverified": BITS})
         return
     carry_out_edit(src, out, lambda artefact: apply_delta(artefact, delta, pad=pad, total=total), options)
 
@@ -95,12 +97,12 @@ def make_delta_(base: str, target: str, out: str, lossless: bool, pad: Any, **op
     from convert.prepare import open_artefact
 
     if lossless:
-        unfit = [f"--{key.replace('_', '-')}" for key in ("dry_run", "plan_out", "lineage") if options[key]]
+        unfit = [f"--{key.replace('_', '-')}" for key in ("dry_run", "lineage") if options[key]]
         if unfit or pad:
             raise click.UsageError(f"{(unfit or ['--pad'])[0]} has no meaning with --lossless, which compares bits as it writes.")
         made = make_lossless(open_checkpoint(base), open_checkpoint(target), out)
         emit(made.text(), options["as_json"], made.to_json)
         return
     other = open_artefact(open_checkpoint(base), variant=options["variant"], accept=options["accept"])
-    off = {**options, "verify_mode": "off"}  # a difference of two models is no model to be run
+    off = {**options, "verify_mode": "off", "unverified": DIFFERENCE}
     carry_out_edit(target, out, lambda artefact: make_delta(other, artefact, pad=pad), off)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convert.cli.options import PLANNING, debug_option, json_option, planning, writing
+from convert.cli.options import COPIED, PLANNING, debug_option, json_option, plan_out_option, planning, writing
 from convert.cli.running import emit, note, warning
 from surgery.errors import LimitExceeded, UsageError, show
 
@@ -24,6 +24,7 @@ def pair_command(source: str, target: str) -> click.Command:
     @click.argument("src")
     @click.argument("out", required=False)
     @planning
+    @plan_out_option
     @writing
     def command(src: str, out: str | None, **options: Any) -> None:
         _convert(src, out, target, source, options)
@@ -37,6 +38,7 @@ def pair_command(source: str, target: str) -> click.Command:
 @click.option("--to", "target", metavar="FAMILY", help="The family to write.")
 @click.option("--plan", "saved", type=click.Path(exists=True, dir_okay=False), help="Execute a plan saved by --plan-out.")
 @planning
+@plan_out_option
 @writing
 def run_(src: str | None, out: str | None, target: str | None, saved: str | None, **options: Any) -> None:
     """Convert SRC to OUT; the source's family is recognised. A source already of that family is normalised."""
@@ -86,7 +88,7 @@ def repack_(src: str, out: str | None, max_shard_size: str, **options: Any) -> N
     from convert.prepare import plan_repack
 
     plan = plan_repack(open_checkpoint(src), max_shard_size=Bytes().convert(max_shard_size, None, None))
-    carry_out(plan, out, {**options, "verify_mode": "off"})
+    carry_out(plan, out, {**options, "verify_mode": "off", "unverified": COPIED})
 
 
 def _convert(src: str, out: str | None, target: str, source: str | None, options: dict[str, Any]) -> None:
@@ -107,8 +109,10 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
 
     for line in plan.notes:
         warning(line)
-    if options["plan_out"] is not None:
-        Path(options["plan_out"]).write_text(_saved(plan, options, wish))
+    if wish is not None and options["plan_out"] is not None:
+        from convert.saved import saved_text
+
+        Path(options["plan_out"]).write_text(saved_text(plan, wish, {key: options[key] for key in PLANNING}))
     if options["lineage"] is not None:
         from convert.lineage import write_lineage
 
@@ -127,7 +131,7 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
     from convert.writing import write
 
     if options["verify_mode"] == "off":
-        note("the output is not verified (--verify off, or a repack, which is read back and compared with what was written)")
+        note(options.get("unverified", "the output is not verified (--verify off)"))
     with Bar(sum(f.payload for f in plan.files)) as progress:
         done = write(
             plan,
@@ -138,14 +142,6 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
             read_back=options["read_back"],
         )
     emit(written_text(plan, done), options["as_json"], lambda: {**plan.summary(), **done.to_json()})
-
-
-def _saved(plan: Plan, options: dict[str, Any], wish: dict[str, Any] | None) -> str:
-    if wish is None:
-        raise UsageError("--plan-out is for conversions; this command's plan follows from its arguments.")
-    from convert.saved import saved_text
-
-    return saved_text(plan, wish, {key: options[key] for key in PLANNING})
 
 
 def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convert.cli.conversion import carry_out
-from convert.cli.options import editing, shard_size_option, writing
+from convert.cli.options import COPIED, editing, shard_size_option, writing
 
 if TYPE_CHECKING:
     from convert.planning import Plan
@@ -90,7 +90,7 @@ to_safetensors_ = _repacking("to-safetensors", "Write OUT with SRC's tensors, by
 
 def _carry_out_copy(plan: Plan, out: str | None, options: dict[str, Any]) -> None:
     """A plan of bytes that stay as they are: each is compared when it is read back, so no model has to run."""
-    carry_out(plan, out, {**options, "verify_mode": "off"})
+    carry_out(plan, out, {**options, "verify_mode": "off", "unverified": COPIED})
 
 
 @click.command("repeat-kv")

@@ -102,7 +102,6 @@ writing = stacked(
         help="Prove the output before it appears.",
     ),
     click.option("--dry-run", is_flag=True, help="Print the plan and write nothing."),
-    click.option("--plan-out", type=click.Path(dir_okay=False), help="Save the plan; `run --plan` executes it."),
     click.option("--lineage", type=click.Path(dir_okay=False), help="Write where each output tensor comes from."),
     click.option("--workers", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards written at once."),
     click.option(
@@ -113,6 +112,14 @@ writing = stacked(
     json_option,
     debug_option,
 )  # fmt: skip
+
+#: why some commands verify nothing, and what holds instead
+COPIED = "not verified as a model: every byte is a copy, and what was written is read back and compared"
+BITS = "not verified as a model: every tensor of a lossless delta is compared with the hash that it was made with"
+DIFFERENCE = "not verified: a difference of two models is no model to be run; applying it is verified"
+
+#: what conversions have: an edit's plan follows from its arguments
+plan_out_option = click.option("--plan-out", type=click.Path(dir_okay=False), help="Save the plan; `run --plan` executes it.")
 
 #: what every edit has: it writes OUT in the layout of SRC's own family, so that less is left to decide
 editing = stacked(

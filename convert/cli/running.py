@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -55,7 +56,18 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
 
 def emit(text: str, as_json: bool, value: Callable[[], Any]) -> None:
     """The result, and nothing else, on stdout: ``text``, or with ``--json`` one JSON document."""
-    click.echo(json.dumps(value(), indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
+    if as_json:
+        text = json.dumps(_strict(value()), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    click.echo(text)
+
+
+def _strict(value: Any) -> Any:
+    """JSON values in which numbers that JSON lacks (NaN, infinities) are texts."""
+    if isinstance(value, dict):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note(text: str) -> None:

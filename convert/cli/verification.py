@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convert.cli.options import Bytes, debug_option, json_option, variant_option
-from convert.cli.running import emit
-from surgery.errors import VerificationFailed
+from convert.cli.running import emit, note
+from surgery.errors import VerificationFailed, show
 
 if TYPE_CHECKING:
     from convert.verification.movement import Lineage
@@ -19,13 +20,19 @@ _EXACTNESS = click.Choice(["byte", "algebraic", "approximate"])
 _COMPUTE = click.Choice(["float32", "float64"])
 
 
+def _device(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", value):
+        raise click.BadParameter(f"{show(value)} is no device; say cpu, cuda, cuda:1, mps or xpu.")
+    return value
+
+
 @click.command("verify")
 @click.argument("src", required=False)
 @click.argument("out", required=False)
 @click.option("--mode", type=click.Choice(["full", "quick"]), default="full", show_default=True, help="quick samples layers.")
-@click.option("--exactness", type=_EXACTNESS, help="What OUT promises; default: what its plan says, else algebraic.")
+@click.option("--exactness", type=_EXACTNESS, help="What OUT promises; default: what its weightsmith.json says, else algebraic.")
 @click.option("--compute", type=_COMPUTE, default="float32", show_default=True, help="Arithmetic.")
-@click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
+@click.option("--device", default="cpu", show_default=True, callback=_device, help="Where torch computes: cpu, cuda:1 ...")
 @click.option("--with", "witness", type=click.Choice(["transformers"]), help="Also run OUT (and SRC) by the library's class.")
 @click.option("--with-seconds", type=float, default=3600.0, show_default=True, help="How long each run by --with may take.")
 @click.option("--with-memory", type=Bytes(), metavar="SIZE", help="What each may map; default: four times its weights + 4 GB.")
@@ -46,6 +53,8 @@ def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool,
     if saved is not None:
         if src is not None:
             raise click.UsageError("--plan FILE holds the source and the target; give no SRC and OUT beside it.")
+        if options["report"] is not None:
+            raise click.UsageError("--report is about SRC and OUT; of a plan there is only its lineage.")
         _plan(saved, as_json)
         return
     if src is None or out is None:
@@ -62,13 +71,15 @@ def _checkpoints(
     from convert.planning import weakest
     from convert.verification.child import run_child
     from convert.verification.movement import prove
-    from convert.verified import remade_plan
+    from convert.verified import promised, remade_plan
 
+    if report is not None and not report.absolute().parent.is_dir():
+        raise click.UsageError(f"--report {show(str(report))}: there is no directory {show(str(report.parent))}.")
     one, other = open_checkpoint(src), open_checkpoint(out)
     plan = remade_plan(one, other, variant)
-    promised: Any = exactness or (str(weakest(plan.files)) if plan is not None else "algebraic")
+    promise: Any = exactness or (str(weakest(plan.files)) if plan is not None else promised(other) or "algebraic")
     verdict = run_child(
-        one.path, other.path, mode=mode, exactness=promised, compute=compute, variant=variant,
+        one.path, other.path, mode=mode, exactness=promise, compute=compute, variant=variant,
         output_variant=output_variant, device=device, with_transformers=witness is not None,
         witness_seconds=with_seconds, witness_memory=with_memory, shared=common_tokens(one, other),
     )  # fmt: skip
@@ -76,7 +87,8 @@ def _checkpoints(
     if report is not None:
         from convert.verified_page import write_page
 
-        write_page(report, verdict, (one, other), plan, lineage, promised, (variant, output_variant))
+        write_page(report, verdict, (one, other), plan, lineage, promise, (variant, output_variant))
+        note(f"the report is in {report}")
     emit(verdict_text(verdict, lineage), as_json, lambda: {**verdict.to_json(), "lineage": _lineage(lineage)})
     if not verdict.passed:
         raise VerificationFailed(f"OUT does not compute what SRC computes (first different: {verdict.first_divergence}).")
@@ -125,6 +137,6 @@ def verdict_text(verdict: Verdict, lineage: Lineage | None = None) -> str:
             f"  tolerance {verdict.tolerance.because}",
             *(f"  config    {finding.line}" for finding in verdict.findings),
             *(f"  witness   {stock.line}" for stock in verdict.stock),
-            *([f"  {lineage.sentence}"] if lineage is not None else []),
+            *([f"  plan      the one that OUT's weightsmith.json names: {lineage.sentence}"] if lineage is not None else []),
         ]
     )

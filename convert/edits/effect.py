@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert import children
+import convert.children as children
 from surgery.errors import VerificationFailed, show
 
 if TYPE_CHECKING:

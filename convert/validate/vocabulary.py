@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 JSON = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 _LARGEST = 256 << 20
+_ID = re.compile("[0-9]{1,9}")
 
 #: text in which tokenizers differ: spaces, line ends, Chinese, full-width forms, digits, code, a rare character
 SAMPLES = (
@@ -127,9 +129,9 @@ def _ids(subject: Subject, sources: Mapping[str, Source], settings: Mapping[str,
                 found = {token.decode("latin-1"): place for token, place in ranks.items()}
     added = settings.get("added_tokens_decoder")
     for place, token in added.items() if found and isinstance(added, Mapping) else ():
-        if str(place).isdigit() and (text := token_text(token)) is not None:
+        if _ID.fullmatch(str(place)) and (text := token_text(token)) is not None:
             found[text] = int(place)
     for text, place in subject.json("added_tokens.json").value.items() if found else ():
-        if isinstance(place, int):
+        if isinstance(place, int) and not isinstance(place, bool):
             found.setdefault(text, place)
     return found

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convert import children
+import convert.children as children
 from convert.verification.verdict import Compute, Exactness, Mode, Verdict
 from surgery.errors import ConversionError, VerificationFailed, show
 

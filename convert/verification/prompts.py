@@ -67,7 +67,7 @@ def choose(
     kind = f"{len(rows)} {'given prompts' if asked else 'texts'}" if rows else ""
     rest = shape[0] - len(rows)
     words = " and ".join(part for part in (kind, f"{rest} of random ids" if rest else "") if part)
-    return Prompts(ids, f"{words}, {shape[1]} tokens each")
+    return Prompts(ids, f"{words}, {shape[1]} tokens each, and the first once more, perturbed")
 
 
 def encoded(tokenizer: Path) -> list[list[int]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from convert import children
+import convert.children as children
 from convert.checkpoint.stored import Checkpoint
 from convert.verification.compare import Rows, grid, rows
 from convert.verification.verdict import Logits, Stock, Tolerance

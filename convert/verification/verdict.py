@@ -172,6 +172,7 @@ class Verdict:
         """One line for a person. A quick run says that it compared some layers, and does not speak of logits."""
         word = "verified" if self.passed else "NOT the same function"
         where = f", first different at {self.first_divergence}" if self.first_divergence else ""
+        where += ", where one side computes no numbers (NaN)" if math.isnan(self.logits.largest) else ""
         what, end = ("logits", f", top-1 equal in {self.logits.top1:.1%}") if self.mode == "full" else ("head rows", "")
         return (
             f"{word}: {self.proved}; {what} differ by {self.logits.largest:.2g} at most, relative error "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import convert.children as children
 from convert.checkpoint import open_checkpoint
-from convert.verification import child
 from convert.verification.child import run_child
 from convert.verification.run import verify
 from surgery.errors import VerificationFailed
@@ -55,10 +55,10 @@ def test_what_cannot_be_computed_is_a_failed_verification_with_its_reason(tmp_pa
 
 
 def test_a_child_that_dies_is_a_failed_verification_with_its_last_line(monkeypatch):
-    monkeypatch.setattr(child, "_PROGRAM", "raise RuntimeError('out of ink')  # {root!r}")
+    monkeypatch.setattr(children, "_PROGRAM", "raise RuntimeError('out of ink')  # {root!r}")
     with pytest.raises(VerificationFailed, match=r"ended with status 1 .*RuntimeError: out of ink"):
         run_child(SAME, SAME, exactness="byte")
-    monkeypatch.setattr(child, "_PROGRAM", "import os; os.kill(os.getpid(), 9)  # {root!r}")
+    monkeypatch.setattr(children, "_PROGRAM", "import os; os.kill(os.getpid(), 9)  # {root!r}")
     with pytest.raises(VerificationFailed, match=r"signal 9 .*it said nothing"):
         run_child(SAME, SAME, exactness="byte")
 

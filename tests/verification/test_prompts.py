@@ -49,7 +49,7 @@ def test_texts_go_through_the_outputs_tokenizer_below_the_common_vocabulary(tmp_
     prompts = choose(None, texts, 256, 3, 40, torch.Generator().manual_seed(0))
     assert prompts.ids.shape == (3, 40) and int(prompts.ids.max()) < 256
     assert prompts.ids[0, :2].tolist() == [7, 0]  # 300 has no counterpart on both sides
-    assert prompts.words == "2 texts and 1 of random ids, 40 tokens each"
+    assert prompts.words == "2 texts and 1 of random ids, 40 tokens each, and the first once more, perturbed"
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_refused(tmp_path):

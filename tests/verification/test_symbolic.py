@@ -64,7 +64,7 @@ def test_the_reading_of_a_config_is_the_decoders(case: Golden):
         ("activation", {"hidden_act": "gelu"}),
         ("eos token", {"eos_token_id": 3}),
         ("query heads", {"num_attention_heads": 8, "head_dim": 16}),
-        ("key-value heads", {"num_key_value_heads": 1}),
+        ("key-value heads", {"num_key_value_heads": 3}),
         ("window", {"model_type": "mistral", "sliding_window": 1024}),
         ("norms of query and key heads", {"model_type": "qwen3", "head_dim": 16}),
         ("factor on attention scores", {"rope_scaling": {
