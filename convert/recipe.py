@@ -185,8 +185,8 @@ def _edit(number: int, entry: Any, where: str, folder: Path) -> Edit:
 def _read(told: Mapping[str, Any], settings: Mapping[str, Setting], where: str, folder: Path) -> dict[str, Any]:
     """The values of a table, each of its kind; paths as seen from ``folder``."""
     if unknown := [key for key in told if key not in settings]:
-        known = _all(settings) if settings else "none"
-        raise UsageError(f"{where}: there is no key {show(unknown[0])}{_meant(unknown[0], settings)}; known are {known}.")
+        known = f"known are {_all(settings)}" if settings else "it takes no settings"
+        raise UsageError(f"{where}: there is no key {show(unknown[0])}{_meant(unknown[0], settings)}; {known}.")
     if missing := [key for key, setting in settings.items() if setting.required and key not in told]:
         raise UsageError(f"{where}: the key {missing[0]} is missing.")
     found = {}

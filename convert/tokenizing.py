@@ -78,7 +78,7 @@ def write_tokenizer(
     done = children.run("convert.tokenizing:child", task)
     if done.refusal is not None:
         raise ConversionError(
-            f"{done.refusal} The weights are not the reason: --tokenizer carry copies the tokenizer's "
+            f"{done.refusal.rstrip('.')}. The weights are not the reason: --tokenizer carry copies the tokenizer's "
             "files as they are, unchecked."
         )
     if done.status != 0:

@@ -104,7 +104,8 @@ def trim_vocab_(src: str, out: str | None, corpus: tuple[str, ...], pad_to: int,
 @click.command("pad-vocab")
 @editing
 @click.option("--rows", type=click.IntRange(1), help="Rows to have.")
-@click.option("--multiple-of", "multiple", type=click.IntRange(1), default=1, metavar="N", help="Round the number up.")
+@click.option("--pad-to-multiple-of", "--multiple-of", "multiple", type=click.IntRange(1), default=1, metavar="N",
+              help="Round the number up.")  # fmt: skip
 @click.option(
     "--padding", type=click.Choice(["mean", "zero"]), default="mean", show_default=True,
     help="What the rows are: a mean row never has the largest logit, a row of zeros may.",

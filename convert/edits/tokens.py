@@ -85,9 +85,8 @@ def read_addition(
     found = Addition(tokens, trained, tuple(atoms), special)
     if not found.tokens and not found.atoms:
         said = f" that meets --filter {show(condition)}" if condition else ""
-        raise UsageError(
-            f"there is nothing to add: {show(str(source)) if source else 'no file is given and'} has no token{said}."
-        )
+        where = f"{show(str(source))} has no token{said}" if source else "give --add FILE, or --tokens TEXT"
+        raise UsageError(f"there is nothing to add: {where}.")
     return found
 
 

@@ -39,6 +39,8 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     refuse_more_ids(artefact, max(ids.values()) + 1)
     tokenizer = load(value)
     used = {token for line in corpus for token in tokenizer.encode(line).ids}
+    if not used:
+        raise ConversionError("the corpus has no text, so there is nothing that the vocabulary could be trimmed to.")
     used |= {token for token in _named(artefact) if token in ids.values()}
     made = trim(value, kept_ids(value, used))
     new = {old: place for place, old in enumerate(made.kept)}

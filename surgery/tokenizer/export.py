@@ -93,7 +93,8 @@ def _built(
     if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
         kept = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
         own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings, independent=False)
-        why = f"no tokenizer.json is written, as it would not be exact: {check}"
+        tied = f"{source.tied:,} pieces tie in score, and which of them counts only sentencepiece knows"
+        why = f"no tokenizer.json is written, as it would not be exact on all text: {tied if check.identical else check}"
         return TokenizerFiles(MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices))
     written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
     differing = () if check.identical else (str(check),)

@@ -158,7 +158,7 @@ WRONG = {
     'source = "x"\ntokenizer = "eat"': "none of convert, carry",
     'source = "x"\n[[edit]]\ndtype = "float16"': "edit 1 does not say what to do",
     'source = "x"\n[[edit]]\ndo = "unty"': "there is no edit 'unty' (did you mean untie?)",
-    'source = "x"\n[[edit]]\ndo = "untie"\nnow = true': "edit 1 (untie): there is no key 'now'; known are none",
+    'source = "x"\n[[edit]]\ndo = "untie"\nnow = true': "edit 1 (untie): there is no key 'now'; it takes no settings",
     'source = "x"\n[[edit]]\ndo = "untie"\n[[edit]]\ndo = "cast"': "edit 2 (cast): the key dtype is missing",
     'source = "x"\n[[edit]]\ndo = "cast"\ndtype = "int4"': "dtype = 'int4' is none of float32",
     'source = "x"\n[[edit]]\ndo = "cast"\ndtype = "float16"\nclamp = 1': "clamp = 1 is not true or false",
