@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -53,6 +54,8 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             continue
         present = {key: value for key in setting.keys if (value := lookup(config, key)) is not None}
         try:
+            if not present and "norm.eps" in setting.facts and config.keys() & set(setting.keys):
+                raise Unreadable(f"{' '.join(setting.keys)} = null is no number, and no library computes with it")
             stated = setting.via.read(setting.facts, present) if present else {}
             _typed(setting, present, stated)
         except Unreadable as error:
@@ -166,9 +169,22 @@ def _indivisible(family: Family, facts: Facts) -> list[str]:
     ]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_ids(value: Any) -> bool:
+    """An id, several, or none."""
+    return value is None or all(type(one) is int for one in (value if isinstance(value, list) else [value]))
+
+
 def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
-    """Sizes are positive integers; a bool is not a number."""
+    """Sizes are positive integers, factors are finite numbers, ids are integers; a bool is not a number."""
     for fact, value in stated.items():
+        if isinstance(FACTS[fact].neutral, float) and not _is_number(value):
+            raise Unreadable(f"{' '.join(present)} = {show(value)} is no number, and says what is {FACTS[fact].meaning}")
+        if fact.startswith("token.") and not _are_ids(value):
+            raise Unreadable(f"{' '.join(present)} = {show(value)} is no {FACTS[fact].meaning}")
         counted = value is not None and (FACTS[fact].kind == "size" or fact in ("context", "window"))
         if counted and (type(value) is not int or not 0 < value < 2**40):
             raise Unreadable(f"{' '.join(present)} = {show(value)} is not a sensible {FACTS[fact].meaning}")

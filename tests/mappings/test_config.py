@@ -158,3 +158,21 @@ def test_tables_hold_data_and_no_control_flow(path):
     forbidden = (ast.If, ast.For, ast.While, ast.Lambda, ast.FunctionDef, ast.Try, ast.With, ast.IfExp)
     found = [type(node).__name__ for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, forbidden)]
     assert found == []
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"rms_norm_eps": None}, "rms_norm_eps = null is no number"),
+    ({"rms_norm_eps": "1e-5"}, "rms_norm_eps = '1e-5' is no number"),
+    ({"rms_norm_eps": float("nan")}, "rms_norm_eps = nan is no number"),
+    ({"num_hidden_layers": -1}, "num_hidden_layers = -1 is not a sensible"),
+    ({"eos_token_id": "2"}, "eos_token_id = '2' is no id"),
+    ({"eos_token_id": [2, "3"]}, "is no id"),
+])  # fmt: skip
+def test_values_of_another_kind_are_refused_by_name(change, why):
+    with pytest.raises(ConversionError, match=why):
+        facts(**change)
+
+
+@pytest.mark.parametrize("ids", [None, 2, [2, 3], -1])
+def test_ids_are_one_several_or_none(ids):
+    assert facts(eos_token_id=ids)["token.eos"] == ids
