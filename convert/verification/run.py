@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +37,7 @@ from surgery.errors import ConversionError, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
+_SHAPES = re.compile("shape|size|dimension")  # words of torch's complaints about operands
 _STOCK = 4_000_000_000  # bytes that transformers may map beside the weights
 _HEAD_ROWS, _HEAD_BLOCK = 4096, 256
 _HEADS = ("lm_head.weight", "output_layer.weight", "output.weight")
@@ -229,9 +232,10 @@ def _full(pair: _Pair, ids: Tensor) -> _Found:
     stages = [compare.embedding(pair.source, pair.output, frame, every, pair.tolerance)]
     for layer in range(pair.source.layers):
         for label in pair.labels:
-            stage, x, after = compare.sub_block(
-                label, (pair.source, layer), (pair.output, layer), frame, x, ids, pair.tolerance, pair.random, free
-            )
+            with _computing(layer, label):
+                stage, x, after = compare.sub_block(
+                    label, (pair.source, layer), (pair.output, layer), frame, x, ids, pair.tolerance, pair.random, free
+                )
             assert after is not None
             free = after
             stages.append(stage)
@@ -255,7 +259,8 @@ def _quick(pair: _Pair, ids: Tensor) -> _Found:
         for label in pair.labels:
             x = _hidden_like(start, pair.random)
             sides = (pair.source, layer), (pair.output, layer)
-            stages.append(compare.sub_block(label, *sides, frame, x, ids, pair.tolerance, pair.random)[0])
+            with _computing(layer, label):
+                stages.append(compare.sub_block(label, *sides, frame, x, ids, pair.tolerance, pair.random)[0])
     x = _hidden_like(start[:-1], pair.random)
     x = torch.cat((x, compare.perturbed(x[:1], pair.random)))
     blocks = _some_rows(pair.vocabulary, pair.random)
@@ -267,6 +272,20 @@ def _quick(pair: _Pair, ids: Tensor) -> _Found:
         f"{_remaining(pair)}"
     )
     return _Found(frame, stages, found, amplification, proved)
+
+
+@contextmanager
+def _computing(layer: int, label: str) -> Iterator[None]:
+    """Shapes that do not fit are a fault of the files, and the layer is what torch does not say."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _SHAPES.search(str(error)):
+            raise
+        raise ConversionError(
+            f"layer {layer} {label} cannot be computed ({str(error).splitlines()[0]}): one side's tensors have other shapes than "
+            "its config says."
+        ) from error
 
 
 def _merged(runs: Sequence[_Found]) -> _Found:

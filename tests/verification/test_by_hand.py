@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from convert.cli.main import cli
 from convert.cli.running import run
 from convert.cli.surgery import cli as surgery
+from surgery.errors import VerificationFailed
 from tests.goldens import golden
 
 
@@ -47,6 +48,17 @@ def test_a_nan_is_said_to_be_one_and_json_stays_json(tmp_path):
         raise AssertionError(constant)
 
     assert json.loads(done.stdout, parse_constant=refuse)["passed"] is False
+
+
+def test_a_tensor_of_another_shape_is_a_failure_that_names_its_layer(tmp_path):
+    base = golden("llama-gqa").checkpoint
+    assert run(cli, "convert", ["run", str(base), str(tmp_path / "out"), "--to", "llama"]) == 0
+    file = tmp_path / "out" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.layers.1.mlp.down_proj.weight"] = weights["model.layers.1.mlp.down_proj.weight"][:, :50].contiguous()
+    save_file(weights, file, {"format": "pt"})
+    done = CliRunner().invoke(cli, ["verify", str(base), str(tmp_path / "out")])
+    assert isinstance(done.exception, VerificationFailed) and "layer 1 mlp cannot be computed" in str(done.exception)
 
 
 @pytest.mark.parametrize(("words", "why"), [
