@@ -42,8 +42,8 @@ class Check:
 
     def __str__(self) -> str:
         if self.identical:
-            tail = "" if self.independent else " (which is no second opinion)"
-            return f"identical to {self.engine} on {self.strings} strings{tail}"
+            tail = "" if self.independent else ", which is no second opinion"
+            return f"identical to {self.engine} ({self.strings} strings{tail})"
         reasons = sorted({difference.reason for difference in self.differences})
         examples = listed([show(difference.text, 40) for difference in self.differences], 3)
         count = f"{len(self.differences)} of {self.strings} strings differ from {self.engine}"

@@ -228,7 +228,7 @@ def test_without_tiktoken_the_check_says_that_it_is_no_second_opinion(monkeypatc
     made = written(files)
     assert made.check.identical
     assert not made.check.independent
-    assert str(made.check).endswith("(which is no second opinion)")
+    assert str(made.check).endswith("(303 strings, which is no second opinion)")
 
 
 def test_ranks_alone_are_refused_as_they_do_not_say_how_text_is_split() -> None:
