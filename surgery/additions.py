@@ -89,8 +89,11 @@ class Folded(Value):
     """A value of which every region needs all of its input: that is handed over in ``blocks``, so memory is bounded."""
 
     def blocks(self) -> Iterator[Region]:
-        """Regions that cover the input, in a fixed order."""
-        raise NotImplementedError(type(self).__name__)
+        """Regions that cover the input in a fixed order: blocks of whole rows."""
+        (expr,) = self.inputs
+        step = max(1, _BLOCK // max(1, prod(expr.shape[1:])))
+        for first in range(0, expr.shape[0], step):
+            yield ((first, min(step, expr.shape[0] - first)), *expr.whole[1:])
 
     def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
         """What is known after another block."""
@@ -110,12 +113,6 @@ class MeanRows(Folded):
     """Rows that are each the mean of all rows of the input, summed in float64."""
 
     new: ClassVar[bool] = True
-
-    def blocks(self) -> Iterator[Region]:
-        (expr,) = self.inputs
-        step = max(1, _BLOCK // max(1, prod(expr.shape[1:])))
-        for first in range(0, expr.shape[0], step):
-            yield ((first, min(step, expr.shape[0] - first)), *expr.whole[1:])
 
     def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
         total = array.double().sum(0)

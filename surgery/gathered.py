@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: (row, weight) of each part; none at all is a row of zeros
 Mixture = tuple[tuple[int, float], ...]
 
-_BLOCK = 1 << 22  # elements of one block of a matrix that is read as a whole
+_BLOCK = 1 << 22  # random numbers that are drawn at a time to be passed over
 _LINE = 16  # numbers that torch draws together: a draw that begins elsewhere gives others
 _NEAR = 1e-9  # of the covariance: transformers modeling_utils.py `_init_added_embeddings_weights_with_mean`
 
@@ -129,12 +129,6 @@ class NearMean(Folded):
     skipped: int = 0
 
     new: ClassVar[bool] = True
-
-    def blocks(self) -> Iterator[Region]:
-        (expr,) = self.inputs
-        step = max(1, _BLOCK // prod(expr.shape[1:]))
-        for first in range(0, expr.shape[0], step):
-            yield ((first, min(step, expr.shape[0] - first)), *expr.whole[1:])
 
     def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
         """Sums of products of columns, and in the last row of columns themselves."""
