@@ -41,12 +41,17 @@ def plan(artefact: Artefact, to: str | None = None, **options: Any) -> Plan:
     return plan_artefact(artefact, to, **options)
 
 
-def write(plan: Plan, out: str | Path, *, verify: str = "quick", progress: Progress | None = None) -> Written:
-    """Carry out a plan under the name ``out``, verified before it appears unless ``verify`` is ``off``."""
+def write(
+    plan: Plan, out: str | Path, *, verify: str = "quick", witness: str | None = None, progress: Progress | None = None
+) -> Written:
+    """Carry out a plan under the name ``out``, verified before it appears unless ``verify`` is ``off``.
+
+    ``witness`` (``auto``, ``required``, ``off``) says whether transformers judges a miniature of it too.
+    """
     from convert.verified import verifier
     from convert.writing import write as execute
 
-    return execute(plan, out, verify=verifier(plan, verify), progress=progress)
+    return execute(plan, out, verify=verifier(plan, verify, witness=witness), progress=progress)
 
 
 def verify(source: str | Path, output: str | Path, **options: Any) -> Verdict:

@@ -35,6 +35,7 @@ def manifest(
             "options": dict(plan.options),
             "exactness": str(plan.exactness),
             "steps": list(plan.steps),
+            "edits": plan.wish.without_places() if plan.wish is not None else [],
             "left": dict(plan.left),
             "outputs": [{"name": f.name, "size": f.size, "xxh3_128": hashes[f.name]} for f in plan.files],
             "tokenizer": dict(tokenizer) if tokenizer is not None else None,

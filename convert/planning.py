@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from convert.checkpoint import Checkpoint
 from convert.stream import Source
+from convert.wish import Wish
 from mappings.rows import Target
 from surgery.dtypes import ITEMSIZE, ROUNDING
 from surgery.layout import Leaf
@@ -129,6 +130,9 @@ class Plan:
     tokenizer: TokenizerPlan | None = None
     shared: tuple[Sequence[int], Sequence[int]] | None = None  # ids in source and output of the tokens to compare; None: all
     left: Mapping[str, str] = field(default_factory=dict)  # source tensors not taken, and why
+    passes: tuple[str, ...] = ()  # names of those that made the model what the target expresses
+    limited: bool = False  # whether one of them keeps the function only up to the context that the output states
+    wish: Wish | None = None  # None: the bytes were moved without reading them as a model
 
     @cached_property
     def nbytes(self) -> int:

@@ -14,6 +14,7 @@ from convert.containers import CONTAINERS
 from convert.documents import carried, generation_config, is_licence
 from convert.planning import SHARD_SIZE, OutputFile, Plan, TokenizerPlan, document, weakest
 from convert.tokenizing import How, has_tokenizer
+from convert.wish import Wish
 from convert.zeros import with_known_zeros
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
@@ -104,6 +105,7 @@ def plan_artefact(
     ``consumers`` are programs that must serve the output as it is meant.
     """
     artefact = drop_mtp(artefact) if mtp == "drop" else artefact
+    consumers = tuple(consumers)
     checkpoint, mends, prefer = artefact.origin, sorted(mends), sorted(prefer)
     _check_passes("mend", mends, (p.name for p in PASSES))
     _check_passes("prefer", prefer, (name for p in PASSES if p.instead_of for name in (p.name, p.instead_of)))
@@ -130,6 +132,10 @@ def plan_artefact(
             "max_shard_size": max_shard_size,
             "tensor_parallel": tensor_parallel,
             "mtp": mtp,
+            "tokenizer": tokenizer,
+            "vocab_mismatch": vocab_mismatch,
+            "consumers": sorted(consumers),
+            "accept": sorted(artefact.accepted),
         },
         tokenizer=_tokenizer(artefact, target, tokenizer, vocab_mismatch),
         stored=target.stored,
@@ -137,6 +143,8 @@ def plan_artefact(
         notes=(*artefact.notes, *widened, *warned),
         left=artefact.left,
         least=max((p.exactness for p in passes), default=Exactness.BYTE),
+        passes=passes,
+        made_of=(artefact, target),
     )
 
 
@@ -205,10 +213,14 @@ def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[F
 
 
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
+    accept = tuple(accept)
     facts = read_facts(family, checkpoint.config, accept=frozenset(accept))
     decoded = decode(family, facts, checkpoint.tensors)
     check_alike(checkpoint, decoded.alike)
-    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=decoded.left)
+    return Artefact(
+        decoded.model, family.name, family.variant, checkpoint,
+        notes=family.notes, left=decoded.left, accepted=tuple(accept),
+    )  # fmt: skip
 
 
 def _assemble(
@@ -224,6 +236,8 @@ def _assemble(
     notes: tuple[str, ...] = (),
     left: Mapping[str, str] | None = None,
     least: Exactness = Exactness.BYTE,
+    passes: tuple[Pass, ...] = (),
+    made_of: tuple[Artefact, Family] | None = None,
 ) -> Plan:
     container = CONTAINERS[stored]
     files = container.files(targets, config, options["max_shard_size"])
@@ -245,7 +259,14 @@ def _assemble(
         notes=(*checkpoint.warnings, *notes, *told),
         options=options,
         left=left or {},
+        passes=tuple(p.name for p in passes),
+        limited=any(p.up_to_context for p in passes),
+        wish=_wish(*made_of, options) if made_of is not None else None,
     )
+
+
+def _wish(artefact: Artefact, target: Family, options: Mapping[str, Any]) -> Wish:
+    return Wish(artefact.family, artefact.variant, target.label, artefact.edits, options)
 
 
 def _tokenizer(artefact: Artefact, target: Family, how: How, beyond: bool) -> TokenizerPlan | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,31 @@ from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
+from convert.verification.witness.witness import Witness, hindrance, wanted_witness
+from convert.verification.witness.witness import witness as ask
 from surgery.errors import ConversionError, UsageError
 from surgery.values import Exactness
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A verdict in the form that the writer asks for, and the lineage of the plan that was carried out."""
+    """All that was found of an output: the verdict, the lineage of the plan that made it, what the library said."""
 
     verdict: Verdict
     lineage: Lineage | None = None  # None: the plan edits the model, so that no formula says where elements come from
+    witness: Witness = field(default_factory=lambda: Witness(False, "it was not asked for"))
 
     @property
     def passed(self) -> bool:
-        return self.verdict.passed and (self.lineage is None or self.lineage.passed)
+        return self.verdict.passed and (self.lineage is None or self.lineage.passed) and self.witness.passed
 
     @property
     def sentence(self) -> str:
-        """What was proved, no more: layers and lineage, or logits."""
-        return f"{self.verdict.sentence}; {self.lineage.sentence}" if self.lineage is not None else self.verdict.sentence
+        """What was proved, no more: layers and lineage, or logits. What differs comes first, if anything does."""
+        lineage = [(self.lineage.passed, self.lineage.sentence)] if self.lineage is not None else []
+        parts = [(self.verdict.passed, self.verdict.sentence), *lineage, (self.witness.passed, self.witness.sentence)]
+        wrong, right = ([said for passed, said in parts if passed is wanted] for wanted in (False, True))
+        return "; ".join(right) if not wrong else "; ".join(wrong) + (f"; nevertheless {'; '.join(right)}" if right else "")
 
     def lines(self) -> list[str]:
         told = [finding.line for finding in self.verdict.findings if finding.status != "explained"]
@@ -46,14 +52,23 @@ class Checked:
             "mode": self.verdict.mode,
             "compute": self.verdict.compute,
             "proved": self.verdict.proved,
+            "witness": self.witness.record(),
             "lineage": "not proved" if self.lineage is None else f"{self.lineage.which}, against {self.lineage.how}",
             "findings": [{"fact": finding.fact, "status": finding.status} for finding in self.verdict.findings],
             "tolerance": self.verdict.tolerance.because,
         }
 
 
-def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[Path], Checked] | None:
-    """The check that a plan's output gets; None when it is to be left unverified."""
+def verifier(
+    plan: Plan, mode: str, *, variant: str | None = None, witness: str | None = None
+) -> Callable[[Path], Checked] | None:
+    """The check that a plan's output gets; None when it is to be left unverified, by the witness too.
+
+    ``UsageError`` where a witness is required that cannot be had.
+    """
+    wanted = wanted_witness(witness)
+    if wanted == "required" and (because := "the verification is off" if mode == "off" else hindrance(plan)):
+        raise UsageError(f"the witness is required, and cannot run: {because}. Nothing was written.")
     if mode == "off":
         if any(one.options.get("total") is not None for one in plan.checkpoint.additions):
             raise UsageError("the sum of the weights is a part of the verification: leave out --verify off, or the sum.")
@@ -80,7 +95,11 @@ def verifier(plan: Plan, mode: str, *, variant: str | None = None) -> Callable[[
             if verdict.passed and one.options.get("total") is not None:
                 check_total(staged, one.options["total"])
         edited = plan.checkpoint.additions or plan.shared is not None
-        return Checked(verdict, None if edited else prove(plan, variant=source_variant))
+        lineage = None if edited else prove(plan, variant=source_variant)
+        # asked last, and not at all of an output that has failed already
+        sound = verdict.passed and (lineage is None or lineage.passed)
+        found = ask(plan, staged, wanted) if sound else Witness(False, "the output had failed before it was asked")
+        return Checked(verdict, lineage, found)
 
     return check
 

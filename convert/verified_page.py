@@ -10,22 +10,21 @@ from convert.planning import Output, Plan
 from convert.staging import hash_file
 from convert.verification import page
 from convert.verification.meaning import read
-from convert.verification.movement import Lineage
-from convert.verification.verdict import Verdict
+from convert.verified import Checked
 
 _SHOWN, _RANGES = 24, 6
 
 
 def write_page(
     path: Path,
-    verdict: Verdict,
+    checked: Checked,
     checkpoints: tuple[Checkpoint, Checkpoint],
     plan: Plan | None,
-    lineage: Lineage | None,
     exactness: str,
     variants: tuple[str | None, str | None],
 ) -> None:
     """Write the page at ``path``. Hashing the files costs a read of both sides, where the Hub has not told them."""
+    verdict, lineage = checked.verdict, checked.lineage
     families = (verdict.source_family, verdict.output_family)
     sides = [
         page.Side(role, str(checkpoint.path), family, list(_files(checkpoint)), read(checkpoint.config, variant))
@@ -35,7 +34,8 @@ def write_page(
         verdict,
         sides,
         lineage=lineage.sentence if lineage is not None else "",
-        lineage_passed=lineage is None or lineage.passed,
+        passed=checked.passed,
+        witness=checked.witness.sentence,
         tensors=_shown(plan) if plan is not None else (),
         exactness=exactness,
         steps=plan.steps if plan is not None else (),

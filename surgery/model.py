@@ -55,6 +55,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Applied:
+    """An edit as it was asked for: its name, as commands and recipes say it, and its function's arguments (JSON values)."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Artefact:
     """A model with what came along: where its bytes lie, which family stored it, and what was done to it since."""
 
@@ -65,12 +73,16 @@ class Artefact:
     steps: tuple[str, ...] = ()  # edits, in words
     notes: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)  # stored tensors that the model does not hold, and why
+    accepted: tuple[str, ...] = ()  # config keys that the user knows to be harmless
+    edits: tuple[Applied, ...] = ()  # the edits again, so that they can be done to another model of the family
 
     @property
     def label(self) -> str:
         return f"{self.family}-{self.variant}" if self.variant else self.family
 
-    def edited(self, change: Callable[[Model], Model], says: str) -> Artefact:
+    def edited(self, change: Callable[[Model], Model], says: str, *asked: Applied) -> Artefact:
         """The artefact with its model changed, and a line that says so; an edit that changes nothing says nothing."""
         model = change(self.model)
-        return self if model is self.model else replace(self, model=model, steps=(*self.steps, says))
+        if model is self.model:
+            return self
+        return replace(self, model=model, steps=(*self.steps, says), edits=(*self.edits, *asked))

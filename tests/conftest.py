@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="weightsmith-tests-hf-")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Every conversion asks transformers about a miniature, which takes seconds; tests that are about that ask for it by name.
+os.environ["WEIGHTSMITH_WITNESS"] = "off"
 
 # On a loaded machine a deadline fails for reasons that are not the code's; in CI the same examples run every time.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])

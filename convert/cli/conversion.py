@@ -136,7 +136,7 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
         done = write(
             plan,
             out,
-            verify=verifier(plan, options["verify_mode"], variant=options.get("variant")),
+            verify=verifier(plan, options["verify_mode"], variant=options.get("variant"), witness=options["witness"]),
             progress=progress,
             workers=options["workers"],
             read_back=options["read_back"],

@@ -62,6 +62,11 @@ shard_size_option = click.option(
     "--max-shard-size", type=Bytes(), default="5GB", show_default=True, metavar="SIZE", help="Bytes of tensors a file."
 )
 
+witness_option = click.option(
+    "--witness", type=click.Choice(["auto", "required", "off"]), default=None,
+    help="Let transformers judge a miniature of the output: auto (the default) where it can.",
+)  # fmt: skip
+
 #: what decides the plan
 planning = stacked(
     variant_option,
@@ -101,6 +106,7 @@ writing = stacked(
         "--verify", "verify_mode", type=click.Choice(["full", "quick", "off"]), default="quick", show_default=True,
         help="Prove the output before it appears.",
     ),
+    witness_option,
     click.option("--dry-run", is_flag=True, help="Print the plan and write nothing."),
     click.option("--lineage", type=click.Path(dir_okay=False), help="Write where each output tensor comes from."),
     click.option("--workers", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards written at once."),

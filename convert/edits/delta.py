@@ -22,7 +22,7 @@ from mappings.rows import decode
 from surgery.additions import added, with_mean_rows, with_zero_rows
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.facts import FACTS
-from surgery.model import Artefact, Model
+from surgery.model import Applied, Artefact, Model
 from surgery.values import Expr
 
 Pad = Literal["zero", "mean"]
@@ -53,6 +53,7 @@ def apply_delta(artefact: Artefact, delta: str | Path, *, pad: Pad | None = None
         origin=replace(joined, documents=documents, config=read.config),
         steps=(*artefact.steps, step),
         notes=(*artefact.notes, *read.warnings, *told),
+        edits=(*artefact.edits, Applied("apply-delta", {"delta": str(read.path), "pad": pad})),
     )
 
 

@@ -13,7 +13,7 @@ from mappings.family import Family
 from mappings.slabs import as_in_rows
 from mappings.updates import Place, Product, places, with_product, with_sum, with_tensor
 from surgery.errors import ConversionError, UsageError, listed, show
-from surgery.model import Artefact, Model
+from surgery.model import Applied, Artefact, Model
 
 
 def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, subtract: bool = False) -> Artefact:
@@ -60,6 +60,7 @@ def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, 
         origin=replace(joined, documents=documents),
         steps=(*artefact.steps, f"{says}: products in float32, rounded once", *notes),
         notes=(*artefact.notes, *read.warnings, *_hint(found, checkpoint), *told),
+        edits=(*artefact.edits, Applied("merge-lora", {"adapter": str(read.path), "weight": weight, "subtract": subtract})),
     )
 
 

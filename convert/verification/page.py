@@ -57,8 +57,9 @@ def render(
     verdict: Verdict,
     sides: Sequence[Side],
     *,
+    passed: bool,
     lineage: str = "",
-    lineage_passed: bool = True,
+    witness: str = "",
     tensors: Sequence[Tensor] = (),
     exactness: str = "",
     steps: Sequence[str] = (),
@@ -71,7 +72,7 @@ def render(
     bars, ticks = _plot(verdict.stages)
     return template.render(
         verdict=verdict,
-        passed=verdict.passed and lineage_passed,
+        passed=passed,
         sides=sides,
         facts=_facts(sides),
         bars=bars,
@@ -79,6 +80,7 @@ def render(
         plot={"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "bottom": _BOTTOM},
         labels=[bar for i, bar in enumerate(bars) if i % max(1, len(bars) // 12) == 0],
         lineage=lineage,
+        witness=witness,
         tensors=tensors,
         exactness=exactness,
         steps=steps,

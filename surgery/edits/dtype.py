@@ -5,7 +5,7 @@ from __future__ import annotations
 from surgery.dtypes import FLOATS, ITEMSIZE
 from surgery.edits.edit import S, edited
 from surgery.errors import UsageError, listed, show
-from surgery.model import Model
+from surgery.model import Applied, Model
 from surgery.roles import stays_float32
 from surgery.values import cast as _cast
 
@@ -29,4 +29,5 @@ def cast(subject: S, dtype: str, *, clamp: bool = False) -> S:
         return model.using({name: _cast(expr, code, clamp) for name, expr in changing.items()})
 
     beyond = ", what exceeds it as its largest number" if clamp else ""
-    return edited(subject, change, f"every weight is cast to {dtype}{beyond}")
+    asked = Applied("cast", {"dtype": dtype, "clamp": clamp})
+    return edited(subject, change, f"every weight is cast to {dtype}{beyond}", asked)

@@ -6,6 +6,7 @@ from functools import partial
 
 from surgery.edits.edit import S, edited, model_of
 from surgery.errors import UsageError
+from surgery.model import Applied
 from surgery.passes.repeat_kv import repeat_kv as _repeat_kv
 
 
@@ -24,4 +25,5 @@ def repeat_kv(subject: S, kv: int | None = None) -> S:
             f"{old} key-value heads of {heads} query heads cannot become {new}: heads are repeated whole, so the "
             f"number must be one of {', '.join(map(str, fitting))}."
         )
-    return edited(subject, partial(_repeat_kv, kv=new), f"{old} key-value heads are repeated to {new}")
+    says = f"{old} key-value heads are repeated to {new}"
+    return edited(subject, partial(_repeat_kv, kv=new), says, Applied("repeat-kv", {"kv": kv}))

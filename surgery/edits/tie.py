@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from surgery.edits.edit import S, edited
 from surgery.errors import ConversionError
-from surgery.model import Model
+from surgery.model import Applied, Model
 from surgery.passes.untie import UNTIE
 from surgery.passes.untie import untie as _untie
 from surgery.values import Expr
@@ -17,7 +17,7 @@ Differs = Callable[[Expr, Expr], str]
 
 def untie(subject: S) -> S:
     """The model with an output projection of its own, a copy of the embeddings; an untied one is returned as it is."""
-    return edited(subject, _untie, UNTIE.says)
+    return edited(subject, _untie, UNTIE.says, Applied("untie"))
 
 
 def tie(subject: S, differs: Differs) -> S:
@@ -37,4 +37,4 @@ def tie(subject: S, differs: Differs) -> S:
             )
         return model.using({"head": None}).having("tied", tied=True)
 
-    return edited(subject, change, "the output projection, equal to the embeddings bit for bit, is not written")
+    return edited(subject, change, "the output projection, equal to the embeddings bit for bit, is not written", Applied("tie"))

@@ -26,4 +26,5 @@ DROP_DYNAMIC_SCALING = Pass(
     says="dynamic rope scaling, which does nothing up to the context, is left out",
     exactness=Exactness.BYTE,
     apply=lambda model, refused: drop_dynamic_scaling(model),
+    up_to_context=True,
 )

@@ -24,3 +24,4 @@ class Pass:
     instead_of: str = ""  # the pass that does the same otherwise; this one runs only where it is preferred by name
     wants: str = ""  # element type that its values need, unless the user names one
     why_wants: str = ""
+    up_to_context: bool = False  # whether it keeps the function only up to the context that the model then states

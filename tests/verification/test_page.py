@@ -15,6 +15,7 @@ from convert.verification.movement import prove
 from convert.verification.run import verify
 from convert.verification.verdict import Verdict
 from convert.verified import remade_plan
+from convert.verified import Checked
 from convert.verified_page import write_page
 from convert.writing import write
 from tests.goldens import golden
@@ -36,7 +37,7 @@ def written(tmp_path: Path, change: dict[str, str] | None = None) -> tuple[Path,
     plan = remade_plan(source, output)
     assert plan is not None
     path = tmp_path / "page.html"
-    write_page(path, verdict, (source, output), plan, prove(plan), "algebraic", ("2-7b", None))
+    write_page(path, Checked(verdict, prove(plan)), (source, output), plan, "algebraic", ("2-7b", None))
     return path, verdict
 
 
@@ -64,7 +65,7 @@ def test_what_a_checkpoint_says_is_escaped(tmp_path):
     _, verdict = written(tmp_path)
     evil = replace(verdict, source_family="<script>alert(1)</script>", unread=("<img src=x>",))
     sides = [page.Side(role, "<b>", "<i>", [("<u>", 1, "x")], None) for role in ("source", "output")]
-    text = page.render(evil, sides)
+    text = page.render(evil, sides, passed=evil.passed)
     assert "<script" not in text and "<img" not in text and "&lt;script&gt;" in text
 
 

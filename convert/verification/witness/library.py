@@ -1,0 +1,86 @@
+"""The library's side: which classes it has, and what they compute from a folder. Runs in the witness's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
+
+
+class Unloadable(Exception):
+    """The library does not load the folder as a whole model; the message is its complaint."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """transformers, as far as it is needed."""
+
+    version: str
+    classes: Mapping[str, Any]  # of causal models, by model_type
+
+    @property
+    def name(self) -> str:
+        return f"transformers {self.version}"
+
+    def has(self, config: Mapping[str, Any]) -> bool:
+        return config.get("model_type") in self.classes
+
+    def logits(self, folder: Path, prompts: Iterable[Tensor]) -> tuple[str, list[Tensor]]:
+        """The name of the class that config.json asks for, and its logits for each batch of prompts, float32.
+
+        ``Unloadable`` where it raises, or says that keys are missing, unexpected or of another shape.
+        """
+        from transformers import AutoModelForCausalLM
+
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, use_safetensors=True,
+                output_loading_info=True,
+            )  # fmt: skip
+        except Exception as error:  # whatever a class raises on its config: this is what is asked
+            raise Unloadable(_said(error)) from error
+        model, told = loaded
+        if found := {kind: sorted(map(str, told[kind])) for kind in _FAULTS if told[kind]}:
+            said = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in found.items())
+            raise Unloadable(said)
+        if _torn(model):
+            raise Unloadable(
+                "config.json ties the output projection to the embeddings, and both are stored with different values: this "
+                "version keeps both, others drop one"
+            )
+        model.eval()
+        try:
+            with torch.inference_mode():
+                each = [model(ids, use_cache=False).logits.float() for ids in prompts]
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise Unloadable(f"it loads and does not run: {_said(error)}") from error
+        return type(model).__name__, each
+
+
+def _torn(model: Any) -> bool:
+    """Whether a config says that two matrices are one, and the files say that they are two (transformers 4 and 5 differ)."""
+    if not model.config.get_text_config().tie_word_embeddings:
+        return False
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    return head is not None and not torch.equal(head.weight, embeddings.weight)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def library() -> Library:
+    """transformers with its voice turned down; ``ImportError`` where it is not installed."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    quiet: Any = transformers.utils.logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
+    return Library(transformers.__version__, CLASSES)
