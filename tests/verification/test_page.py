@@ -14,8 +14,7 @@ from convert.verification import page
 from convert.verification.movement import prove
 from convert.verification.run import verify
 from convert.verification.verdict import Verdict
-from convert.verified import remade_plan
-from convert.verified import Checked
+from convert.verified import Checked, remade_plan
 from convert.verified_page import write_page
 from convert.writing import write
 from tests.goldens import golden

@@ -102,7 +102,7 @@ MISTAKES: dict[str, tuple[str, str, Change]] = {
     "GELU for SiLU": ("yi-6b", "llama", lambda c: c.update(hidden_act="gelu")),
     "the other GELU": ("gpt2", "gpt2", lambda c: c.update(activation_function="gelu")),
     "eps ten times off": ("yi-6b", "llama", lambda c: c.update(rms_norm_eps=10 * c["rms_norm_eps"])),
-    "another theta": ("yi-6b", "llama", lambda c: c.update(rope_theta=5e5, rope_parameters={"rope_theta": 5e5, "rope_type": "default"})),
+    "another theta": ("llama-rope-llama3", "llama", lambda c: (c.update(rope_theta=5e5), set_rope(c, rope_theta=5e5))[0]),
     "a class of another kind": ("yi-6b", "llama", lambda c: c.update(model_type="gemma", architectures=["GemmaForCausalLM"])),
 }  # fmt: skip
 
