@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -68,22 +69,23 @@ def run(
     Without a ``session`` of its own a child belongs to its parent's, and ends with that one: for children of children.
     """
     module, _, name = function.partition(":")
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=_ROOT, module=module, function=name)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=None if env is None else dict(env), start_new_session=session,
-    )  # fmt: skip
-    data: str | None = json.dumps(task)
+    program = _PROGRAM.format(root=_ROOT, module=module, function=name)
     until = time.monotonic() + seconds if seconds is not None else None
     outer = active()
     with nullcontext(outer) if outer is not None else Interrupts() as interrupts:
+        # a file and no pipe: a child may read it late, in part or never, and nobody has to wait for it
+        with tempfile.TemporaryFile("w+", encoding="ascii") as stdin:
+            json.dump(task, stdin)
+            stdin.seek(0)
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-c", program], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, env=None if env is None else dict(env), start_new_session=session,
+            )  # fmt: skip
         try:
             while True:
-                try:
-                    stdout, stderr = child.communicate(data, timeout=_POLL)
+                with suppress(subprocess.TimeoutExpired):
+                    stdout, stderr = child.communicate(timeout=_POLL)
                     return Ended(child.returncode, stdout, stderr)
-                except subprocess.TimeoutExpired:
-                    data = None  # it was taken over by the first call
                 interrupts.check()
                 if until is not None and time.monotonic() > until:
                     raise TooLong

@@ -16,6 +16,7 @@ from convert import children
 from convert.interrupt import Interrupted, Interrupts
 
 HERE = "tests.convert.test_children"
+_LARGE = 5_000_000  # bytes: no pipe holds as many
 
 
 def echo() -> None:
@@ -24,6 +25,21 @@ def echo() -> None:
 
 def refusing() -> None:
     children.refuse("no")
+
+
+def late() -> None:
+    time.sleep(2)
+    json.dump({"got": len(json.load(sys.stdin)["text"])}, sys.stdout)
+
+
+def deaf() -> None:
+    json.dump({"got": 0}, sys.stdout)
+
+
+def talkative() -> None:
+    for stream in (sys.stderr, sys.stdout):
+        stream.write(" " * _LARGE)
+    json.dump({"got": len(json.load(sys.stdin)["text"])}, sys.stdout)
 
 
 def sleeping() -> None:
@@ -66,3 +82,13 @@ def test_a_signal_ends_the_child_and_is_told(within: bool, tmp_path: Path) -> No
 def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(children.TooLong):
         children.run(f"{HERE}:sleeping", {"note": str(tmp_path / "pid")}, seconds=0.5)
+
+
+@pytest.mark.parametrize("child", ["late", "talkative"])
+def test_a_task_of_megabytes_reaches_a_child_that_does_not_read_at_once(child: str) -> None:
+    done = children.run(f"{HERE}:{child}", {"text": "x" * _LARGE}, seconds=120)
+    assert (done.status, json.loads(done.stdout)) == (0, {"got": _LARGE})
+
+
+def test_a_child_may_leave_its_task_unread() -> None:
+    assert json.loads(children.run(f"{HERE}:deaf", {"text": "x" * _LARGE}, seconds=120).stdout) == {"got": 0}
