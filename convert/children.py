@@ -1,7 +1,8 @@
 """A task in a process of its own: JSON on its stdin, JSON on its stdout, and nothing of it left when the run is stopped.
 
 What needs large libraries, or reads what strangers wrote with them, runs there: the parent stays small, and a crash there
-is an error here. A child neither hears the terminal's signals (it has a session of its own) nor outlives its parent's
+is known here for what it is: a refusal keeps its kind, a lack of memory is a limit, anything else is a fault of ours
+with its log. A child neither hears the terminal's signals (it has a session of its own) nor outlives its parent's
 wish to stop: the parent looks at its own signals while it waits.
 """
 
@@ -14,23 +15,41 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.interrupt import Interrupts, active
+from convert.interrupt import Interrupted, Interrupts, active
+from convert.refusal import as_refusal, kind_of, starved
+from surgery.errors import ConversionError, LimitExceeded, show
 
 #: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from {module} import {function}; {function}()"
+_PROGRAM = """\
+import sys
+sys.path.insert(0, {root!r})
+from convert.children import serving
+with serving():
+    from {module} import {function}
+    {function}()
+"""
 _ROOT = str(Path(__file__).resolve().parents[1])
 _POLL = 0.2  # seconds between two looks at signals
-REFUSED = 3  # a child's status when it refuses its task: {"refused": why} is on its stdout
+_REFUSED = 3  # a child's status when it refuses its task: {"refused": why, "status": ours} is on its stdout
+_ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals by which somebody asks a process to end
 
 
 class TooLong(Exception):
     """A child that did not end in its time, and was ended."""
+
+
+class Crashed(Exception):
+    """A child that ended by a fault of ours; what it complained of is a note, so that it is in every traceback."""
+
+    def __init__(self, what: str, ended: Ended) -> None:
+        super().__init__(f"the process that {what} ended with {ended.how}: {show(ended.last, 400)}")
+        self.add_note(ended.stderr)
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,12 @@ class Ended:
     stderr: str
 
     @property
-    def refusal(self) -> str | None:
-        """Why it refused the task, if it did."""
-        return str(json.loads(self.stdout)["refused"]) if self.status == REFUSED else None
+    def refusal(self) -> ConversionError | None:
+        """What it refused the task with, if it did, in the kind that was raised there."""
+        if self.status != _REFUSED:
+            return None
+        told = json.loads(self.stdout)
+        return kind_of(told["status"])(told["refused"])
 
     @property
     def last(self) -> str:
@@ -54,6 +76,25 @@ class Ended:
     @property
     def how(self) -> str:
         return f"signal {-self.status}" if self.status < 0 else f"status {self.status}"
+
+    def answer(self, what: str) -> str:
+        """Its stdout, if it carried out its task; ``what`` it was there for ("measures the new rows") is for messages.
+
+        Raises the refusal of a child that refused; ``LimitExceeded`` where it had too little memory; ``Interrupted`` where
+        somebody asked it to end; ``Crashed`` where it ended in any other way.
+        """
+        if self.status == 0:
+            return self.stdout
+        if self.refusal is not None:
+            raise self.refusal
+        if -self.status in _ASKED:
+            raise Interrupted(-self.status)
+        if self.status == -signal.SIGKILL or starved(self.last):
+            raise LimitExceeded(
+                f"the process that {what} was ended for want of memory ({self.how}): the system, a container or a limit "
+                "gives it less than it needs. Let it have more, or end other programs, and run the same command again."
+            )
+        raise Crashed(what, self)
 
 
 def run(
@@ -94,10 +135,17 @@ def run(
             raise
 
 
-def refuse(why: str) -> None:
-    """In a child: say why the task is refused, and end."""
-    json.dump({"refused": why}, sys.stdout)
-    sys.exit(REFUSED)
+@contextmanager
+def serving() -> Iterator[None]:
+    """In a child: a refusal of what is done within is told, and ends the child."""
+    try:
+        yield
+    except Exception as error:
+        refusal = as_refusal(error)
+        if refusal is None:
+            raise
+        json.dump({"refused": str(refusal), "status": refusal.status}, sys.stdout)
+        sys.exit(_REFUSED)
 
 
 def _end(child: subprocess.Popen[str], session: bool) -> None:

@@ -33,7 +33,7 @@ from convert.verification.verdict import (
     tolerance,
 )
 from convert.verification.weights import open_weights
-from surgery.errors import ConversionError, listed, show
+from surgery.errors import ConversionError, VerificationFailed, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
@@ -282,7 +282,7 @@ def _computing(layer: int, label: str) -> Iterator[None]:
     except RuntimeError as error:
         if not _SHAPES.search(str(error)):
             raise
-        raise ConversionError(
+        raise VerificationFailed(
             f"layer {layer} {label} cannot be computed ({str(error).splitlines()[0]}): one side's tensors have other shapes than "
             "its config says."
         ) from error
