@@ -2,8 +2,8 @@
 
 What needs large libraries, or reads what strangers wrote with them, runs there: the parent stays small, and a crash there
 is known here for what it is: a refusal keeps its kind, a lack of memory is a limit, anything else is a fault of ours
-with its log. A child neither hears the terminal's signals (it has a session of its own) nor outlives its parent's
-wish to stop: the parent looks at its own signals while it waits.
+with its log. A child neither hears the terminal's signals (it has a session of its own) nor outlives its parent, nor
+its parent's wish to stop: the parent looks at its own signals while it waits.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 from convert.interrupt import Interrupted, Interrupts, active
 from convert.refusal import as_refusal, kind_of, starved
+from convert.system import end_with
 from surgery.errors import ConversionError, LimitExceeded, show
 
 #: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.
@@ -30,7 +31,7 @@ _PROGRAM = """\
 import sys
 sys.path.insert(0, {root!r})
 from convert.children import serving
-with serving():
+with serving({parent}):
     from {module} import {function}
     {function}()
 """
@@ -110,7 +111,7 @@ def run(
     Without a ``session`` of its own a child belongs to its parent's, and ends with that one: for children of children.
     """
     module, _, name = function.partition(":")
-    program = _PROGRAM.format(root=_ROOT, module=module, function=name)
+    program = _PROGRAM.format(root=_ROOT, parent=os.getpid(), module=module, function=name)
     until = time.monotonic() + seconds if seconds is not None else None
     outer = active()
     with nullcontext(outer) if outer is not None else Interrupts() as interrupts:
@@ -136,8 +137,9 @@ def run(
 
 
 @contextmanager
-def serving() -> Iterator[None]:
-    """In a child: a refusal of what is done within is told, and ends the child."""
+def serving(parent: int) -> Iterator[None]:
+    """In a child: what is done within ends with the process ``parent``; a refusal is told, and ends the child."""
+    end_with(parent)
     try:
         yield
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -64,6 +65,11 @@ def crashing() -> None:
 
 def killed() -> None:
     os.kill(os.getpid(), json.load(sys.stdin)["signal"])
+
+
+def parent_of_a_parent() -> None:
+    """Starts a child that sleeps, in its own session as the verifier's stock class is."""
+    children.run(f"{HERE}:sleeping", json.load(sys.stdin), session=False)
 
 
 def sleeping() -> None:
@@ -156,3 +162,38 @@ def test_a_child_that_the_system_kills_lacked_memory_and_one_that_is_asked_to_en
 def test_what_is_about_memory_is_told_from_what_only_speaks_of_it() -> None:
     assert isinstance(as_refusal(OSError(12, "Cannot allocate memory")), LimitExceeded)
     assert as_refusal(KeyError("not enough memory")) is None
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended and that nobody has asked after is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent has ended")
+@pytest.mark.parametrize("child", ["sleeping", "parent_of_a_parent"])
+def test_a_child_ends_with_a_parent_that_was_killed(child: str, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    program = f"from convert import children; children.run({f'{HERE}:{child}'!r}, {{'note': {str(note)!r}}})"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2]) as parent:
+        while not (note.exists() and note.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.05)
+        pid = int(note.read_text())
+        assert _alive(pid)
+        parent.kill()
+    until = time.monotonic() + 50  # it would sleep for 60 seconds
+    while _alive(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _alive(pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent has ended")
+def test_a_child_whose_parent_has_ended_before_it_could_ask_does_nothing() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    program = f"from convert.children import serving\nwith serving({gone.pid}): print('it ran')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGKILL, b"")
