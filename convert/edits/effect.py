@@ -88,11 +88,14 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
 
     from convert.checkpoint import open_checkpoint
     from convert.verification.decoders import decoder_for
+    from convert.verification.stated import check_config
     from convert.verification.weights import open_weights
 
     first, last = task["fresh"]
     leaks, divergences, wins = [torch.zeros(0)], [torch.zeros(0)], 0
     checkpoints = [open_checkpoint(Path(path)) for path in task["paths"]]
+    for checkpoint in checkpoints:
+        check_config(checkpoint)
     sides = [
         decoder_for(checkpoint.config, open_weights(checkpoint), variant)
         for checkpoint, variant in zip(checkpoints, task["variants"], strict=True)
