@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import convert.children as children
 from convert.checkpoint import Checkpoint
-from surgery.errors import ConversionError, show
+from convert.refusal import kind_of
+from surgery.errors import ConversionError
 
 How = Literal["convert", "canonical", "carry"]
 
@@ -76,28 +77,20 @@ def write_tokenizer(
         "beyond": beyond,
     }
     done = children.run("convert.tokenizing:child", task)
-    if done.refusal is not None:
-        raise ConversionError(
-            f"{done.refusal.rstrip('.')}. The weights are not the reason: --tokenizer carry copies the tokenizer's "
+    try:
+        found = json.loads(done.answer("converts the tokenizer"))
+    except ConversionError as refused:
+        raise kind_of(refused.status)(
+            f"{str(refused).rstrip('.')}. The weights are not the reason: --tokenizer carry copies the tokenizer's "
             "files as they are, unchecked."
-        )
-    if done.status != 0:
-        raise ConversionError(
-            f"the tokenizer could not be converted: {show(done.last, 300)}. --tokenizer carry copies its files as they are."
-        )
-    found = json.loads(done.stdout)
+        ) from None
     return TokenizerReport(**{**found, "notices": tuple(found["notices"])})
 
 
 def child() -> None:
-    """The child: a task as JSON on stdin, a report (or a refusal) as JSON on stdout."""
+    """The child: a task as JSON on stdin, a report as JSON on stdout."""
     task: dict[str, Any] = json.load(sys.stdin)
-    try:
-        report = _convert(task)
-    except ConversionError as error:
-        children.refuse(str(error))
-        return
-    json.dump(report, sys.stdout)
+    json.dump(_convert(task), sys.stdout)
 
 
 def _convert(task: Mapping[str, Any]) -> dict[str, Any]:

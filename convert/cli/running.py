@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from convert.interrupt import Interrupted
-from surgery.errors import ConversionError, LimitExceeded, StorageFailed
+from convert.refusal import as_refusal
 
 
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
@@ -39,15 +39,13 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ConversionError, MemoryError, OSError) as error:
-        if debug:
-            raise
-        refusal = _as_refusal(error)
-        click.echo(f"error: {refusal}", err=True)
-        return refusal.status
     except Exception as error:
         if debug:
             raise
+        refusal = as_refusal(error)
+        if refusal is not None:
+            click.echo(f"error: {refusal}", err=True)
+            return refusal.status
         click.echo(
             f"error: this is a bug in weightsmith, not in your input: {type(error).__name__}. {_log()}", err=True
         )
@@ -77,15 +75,6 @@ def note(text: str) -> None:
 
 def warning(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
-
-
-def _as_refusal(error: BaseException) -> ConversionError:
-    if isinstance(error, ConversionError):
-        return error
-    if isinstance(error, MemoryError):
-        return LimitExceeded("there is not enough memory for this run. `convert plan` prints what is needed.")
-    assert isinstance(error, OSError)
-    return StorageFailed(f"{ascii(error.filename) if error.filename else 'a file'}: {error.strerror}.")
 
 
 def _log() -> str:

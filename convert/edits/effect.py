@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import convert.children as children
-from surgery.errors import VerificationFailed, show
+from convert.refusal import kind_of
+from surgery.errors import ConversionError
 
 if TYPE_CHECKING:
     import torch
@@ -65,11 +66,11 @@ def effect(
         "variants": variants,
     }
     done = children.run("convert.edits.effect:child", task)
-    if done.status != 0:
-        raise VerificationFailed(
-            f"the effect of the new rows could not be measured: {show(done.last, 300)}. The output is there."
-        )
-    found = json.loads(done.stdout)
+    try:
+        found = json.loads(done.answer("measures the new rows"))
+    except ConversionError as refused:
+        why = f"the effect of the new rows could not be measured: {str(refused).rstrip('.')}. The output is there."
+        raise kind_of(refused.status)(why) from None
     return Effect(**{**found, "norms": tuple(tuple(norm) for norm in found["norms"])})
 
 
@@ -87,11 +88,14 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
 
     from convert.checkpoint import open_checkpoint
     from convert.verification.decoders import decoder_for
+    from convert.verification.stated import check_config
     from convert.verification.weights import open_weights
 
     first, last = task["fresh"]
     leaks, divergences, wins = [torch.zeros(0)], [torch.zeros(0)], 0
     checkpoints = [open_checkpoint(Path(path)) for path in task["paths"]]
+    for checkpoint in checkpoints:
+        check_config(checkpoint)
     sides = [
         decoder_for(checkpoint.config, open_weights(checkpoint), variant)
         for checkpoint, variant in zip(checkpoints, task["variants"], strict=True)

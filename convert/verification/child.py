@@ -1,4 +1,4 @@
-"""Verification in a process of its own: the parent never loads torch, and a crash there is a verdict here."""
+"""Verification in a process of its own: the parent never loads torch, and a crash there harms nothing here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import convert.children as children
 from convert.verification.verdict import Compute, Exactness, Mode, Verdict
-from surgery.errors import ConversionError, VerificationFailed, show
 
 _BLOCK = str(4 << 20)
 
@@ -38,8 +37,8 @@ def run_child(
 ) -> Verdict:
     """`convert.verification.run.verify` on two checkpoints in a child process without network.
 
-    `memory` bounds in bytes what the child maps beyond torch itself (weight files that are mapped count). A child that
-    dies raises VerificationFailed with its last line, and so does one that cannot compute either side, with the reason.
+    `memory` bounds in bytes what the child maps beyond torch itself (weight files that are mapped count). What the
+    child refuses is raised here in its own kind; a child that dies raises what `children.Ended.answer` says.
     """
     options = {
         "mode": mode, "exactness": exactness, "compute": compute, "variant": variant,
@@ -51,17 +50,11 @@ def run_child(
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     # large blocks go back when freed: the bound holds
     done = children.run("convert.verification.child:main", task, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": _BLOCK})
-    if done.refusal is not None:
-        raise VerificationFailed(done.refusal)
-    if done.status != 0:
-        raise VerificationFailed(
-            f"The verifier's process ended with {done.how} before reaching a verdict: {show(done.last, 400)}."
-        )
-    return Verdict.from_json(json.loads(done.stdout))
+    return Verdict.from_json(json.loads(done.answer("verifies")))
 
 
 def main() -> None:
-    """The child: a task as JSON on stdin, a verdict (or a refusal) as JSON on stdout."""
+    """The child: a task as JSON on stdin, a verdict as JSON on stdout."""
     task: dict[str, Any] = json.load(sys.stdin)
     forbid_network()
     import torch
@@ -72,12 +65,8 @@ def main() -> None:
     from convert.checkpoint import open_checkpoint
     from convert.verification.run import verify
 
-    try:
-        checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
-        verdict = verify(*checkpoints, **task["options"])
-    except ConversionError as error:
-        children.refuse(str(error))
-        return
+    checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
+    verdict = verify(*checkpoints, **task["options"])
     json.dump(verdict.to_json(), sys.stdout)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from surgery.errors import ConversionError
+
 Config = Mapping[str, Any]
 
 _SAME_ACTIVATION = {
@@ -94,7 +96,12 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
         found = config.get(spelling.names.get(key, key))
         return spelling.defaults.get(key, otherwise) if found is None else found
 
-    hidden, heads, layers = said("hidden_size"), said("num_attention_heads"), said("num_hidden_layers")
+    def needed(key: str) -> int:
+        if (found := said(key)) is None:
+            raise _lacking(spelling.names.get(key, key))
+        return int(found)
+
+    hidden, heads, layers = needed("hidden_size"), needed("num_attention_heads"), needed("num_hidden_layers")
     dim = said("head_dim") or hidden // heads
     window = said("sliding_window")
     fields: dict[str, Any] = {
@@ -114,8 +121,24 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
         "tied": said("tie_word_embeddings", False),
         "ids": {name: _ids(config.get(f"{name}_token_id")) for name in ("bos", "eos", "pad")},
     }
-    more = spelling.more(config, variant) if spelling.more else {}
+    try:
+        more = spelling.more(_Asked(config), variant) if spelling.more else {}
+    except KeyError as missing:
+        raise _lacking(missing.args[0]) from None
     return Meaning(family, **{**fields, **more})
+
+
+class _Asked(dict[str, Any]):
+    """A config in which null is as good as nothing where a key is needed: `config[key]` is a KeyError."""
+
+    def __getitem__(self, key: str) -> Any:
+        if (found := self.get(key)) is None:
+            raise KeyError(key)
+        return found
+
+
+def _lacking(key: str) -> ConversionError:
+    return ConversionError(f"config.json has no {key}, without which nothing can be computed.")
 
 
 def _family(config: Config) -> str:
@@ -219,7 +242,8 @@ def _gemma(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 
 def _gemma2(config: Config, variant: str | None) -> Mapping[str, Any]:
-    layers, dim = config["num_hidden_layers"], config.get("head_dim", 256)
+    layers = config["num_hidden_layers"]
+    dim = config.get("head_dim", 256) or config["hidden_size"] // config["num_attention_heads"]
     kinds = config.get("layer_types") or ["sliding_attention", "full_attention"] * layers
     act = config.get("hidden_activation") or "gelu_pytorch_tanh"
     window = config.get("sliding_window", 4096)
@@ -245,7 +269,7 @@ def _meta(config: Config, variant: str | None) -> Mapping[str, Any]:
         return {}
     scaled = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     table = {**scaled, "original_max_position_embeddings": 8192}
-    return {"rope": {"rope_theta": config.get("rope_theta", 10000.0), "rope_scaling": table}}
+    return {"rope": {"rope_theta": config.get("rope_theta") or 10000.0, "rope_scaling": table}}
 
 
 def _gpt2(config: Config, variant: str | None) -> Mapping[str, Any]:

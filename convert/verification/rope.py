@@ -87,7 +87,15 @@ def table(keys: Mapping[str, Any], dim: int, *, length: int, longest: int, parti
             )
         share = 1.0
     rotated = dim if kind == "proportional" else int(dim * share)
-    return _KINDS[kind](keys, rotated, length, longest)
+    said = {key: value for key, value in keys.items() if value is not None}
+    try:
+        return _KINDS[kind](said, rotated, length, longest)
+    except KeyError as missing:
+        raise ConversionError(f"config.json's rope_type {kind} comes without {missing.args[0]}, which it needs.") from None
+    except (ArithmeticError, ValueError) as error:  # a logarithm of nothing, a division by it
+        raise ConversionError(
+            f"config.json's rope_type {kind} has numbers that make no table ({error}): heads of {dim}, {show(dict(keys), 400)}."
+        ) from None
 
 
 def yarn_scale(factor: float, weight: float = 1.0) -> float:

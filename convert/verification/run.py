@@ -20,6 +20,7 @@ from convert.verification.decoders import decoder_for
 from convert.verification.meaning import Meaning
 from convert.verification.prompts import Prompts, choose, encoded, lengths
 from convert.verification.shared import Renumbered, shared_ids, shared_texts
+from convert.verification.stated import check_config
 from convert.verification.verdict import (
     Compute,
     Exactness,
@@ -33,7 +34,7 @@ from convert.verification.verdict import (
     tolerance,
 )
 from convert.verification.weights import open_weights
-from surgery.errors import ConversionError, listed, show
+from surgery.errors import ConversionError, VerificationFailed, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
@@ -135,6 +136,8 @@ def verify(
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConversionError(f"--device {show(device)}: torch finds no CUDA device here. Leave the option out.")
+    for checkpoint in (source, output):
+        check_config(checkpoint)
     dtype = getattr(torch, compute)
     weights = open_weights(output, compute=dtype, device=device)
     # block-scaled FP8 stored as bf16 is the vendors' own dequantisation: compare with what that computes
@@ -282,7 +285,7 @@ def _computing(layer: int, label: str) -> Iterator[None]:
     except RuntimeError as error:
         if not _SHAPES.search(str(error)):
             raise
-        raise ConversionError(
+        raise VerificationFailed(
             f"layer {layer} {label} cannot be computed ({str(error).splitlines()[0]}): one side's tensors have other shapes than "
             "its config says."
         ) from error

@@ -94,8 +94,8 @@ def _run(checkpoint: Checkpoint, ids: Tensor, out: Path, task: Task) -> Mapping[
         )  # fmt: skip
     except children.TooLong:
         return {"runner": "transformers", "absent": False, "because": f"it did not end within {task.seconds:g} seconds"}
-    if done.status != 0:
-        why = f"its process ended with {done.how}: {show(done.last, 300)}"
+    if done.status != 0:  # no fault of ours as a rule: the library met a file that it does not take
+        why = f"its process ended with {done.how}: {done.refusal or show(done.last, 300)}"
         return {"runner": "transformers", "absent": False, "because": why}
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told

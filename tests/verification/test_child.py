@@ -1,4 +1,4 @@
-"""Verification in a process of its own: same verdicts, no torch in the parent, a death is a failure with its reason."""
+"""Verification in a process of its own: same verdicts, no torch in the parent, a death is no verdict."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import convert.children as children
 from convert.checkpoint import open_checkpoint
 from convert.verification.child import run_child
 from convert.verification.run import verify
-from surgery.errors import VerificationFailed
+from surgery.errors import ConversionError, LimitExceeded
 from tests.goldens import golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,25 +47,26 @@ def test_nothing_in_the_working_directory_is_imported(tmp_path, monkeypatch):
     assert run_child(SAME, SAME, exactness="byte").passed
 
 
-def test_what_cannot_be_computed_is_a_failed_verification_with_its_reason(tmp_path):
+def test_what_cannot_be_computed_is_bad_input_with_its_reason(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     (tmp_path / "model.safetensors").write_bytes((SAME / "..").resolve().joinpath("golden.safetensors").read_bytes())
-    with pytest.raises(VerificationFailed, match=r"model_type 'mamba', architectures None\) fits none"):
+    with pytest.raises(ConversionError, match=r"model_type 'mamba', architectures None\) fits none") as refused:
         run_child(SAME, tmp_path, exactness="byte")
+    assert refused.value.status == 3
 
 
-def test_a_child_that_dies_is_a_failed_verification_with_its_last_line(monkeypatch):
+def test_a_child_that_dies_is_no_failed_verification(monkeypatch):
     monkeypatch.setattr(children, "_PROGRAM", "raise RuntimeError('out of ink')  # {root!r}")
-    with pytest.raises(VerificationFailed, match=r"ended with status 1 .*RuntimeError: out of ink"):
+    with pytest.raises(children.Crashed, match=r"that verifies ended with status 1: .*RuntimeError: out of ink"):
         run_child(SAME, SAME, exactness="byte")
     monkeypatch.setattr(children, "_PROGRAM", "import os; os.kill(os.getpid(), 9)  # {root!r}")
-    with pytest.raises(VerificationFailed, match=r"signal 9 .*it said nothing"):
+    with pytest.raises(LimitExceeded, match=r"that verifies was ended for want of memory \(signal 9\)"):
         run_child(SAME, SAME, exactness="byte")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit reads /proc")
 def test_a_memory_limit_holds():
-    with pytest.raises(VerificationFailed, match="before reaching a verdict"):
+    with pytest.raises(LimitExceeded, match="memory"):
         run_child(SAME, SAME, exactness="byte", memory=4096)
     assert run_child(SAME, SAME, exactness="byte", memory=1 << 30, threads=1).passed
 

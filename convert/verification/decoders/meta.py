@@ -61,7 +61,7 @@ class Meta(Trunk):
         return super().norm(x, name)
 
     def rope(self, length: int) -> rope.Rope:
-        theta = self.config.get("rope_theta", 10000.0)
+        theta = self.config.get("rope_theta") or 10000.0
         if not self.config.get("use_scaled_rope"):
             return rope.plain(theta, self.dim)
         keys = {"rope_type": "llama3", "rope_theta": theta, **_SCALED}

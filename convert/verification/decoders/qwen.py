@@ -39,7 +39,7 @@ class Qwen(Trunk):
         return f"transformer.h.{layer}."
 
     def rope(self, length: int) -> rope.Rope:
-        if length > self.config.get("seq_length", length):
+        if length > (self.config.get("seq_length") or length):
             raise ConversionError(
                 f"Qwen 1 changes its rotation beyond seq_length; {length} tokens are too many to verify."
             )

@@ -1,0 +1,150 @@
+"""What kind of value each key of a config may hold, as far as the verifier reads it: asked once, before anything is read.
+
+JSON can say `"rms_norm_eps": "x"`, and no reader of a number expects that. Written like `meaning` from the vendors' own
+configuration classes and never from `mappings`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from convert.checkpoint.stored import Checkpoint
+from surgery.errors import ConversionError, show
+
+_LARGEST = 1 << 40  # of any count or length; an id that means "no limit" may be larger than a model is
+_WIDEST, _HIGHEST = (1 << 63) - 1, 1e300  # what torch can multiply by
+_DEEPEST = 1 << 16  # layers: lists are made with an item for each
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Values of one kind, in words and as a question; null is a value of its own where that says "none"."""
+
+    words: str
+    fits: Callable[[Any], bool]
+    null: bool = True
+
+
+def _is_number(value: Any) -> bool:
+    most = _WIDEST if isinstance(value, int) else _HIGHEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
+
+
+def _is_whole(value: Any, least: int = 0, most: int = _LARGEST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _items(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _is_id(value: Any) -> bool:
+    return _is_whole(value, -1)
+
+
+_COUNT = Kind("a whole number from 1 on", lambda value: _is_whole(value, 1))
+_LAYERS = Kind(f"a whole number from 1 to {_DEEPEST}", lambda value: _is_whole(value, 1, _DEEPEST))
+_EVERY = Kind("a whole number from 1 on", lambda value: _is_whole(value, 1), null=False)
+_FROM = Kind("a whole number from 0 on", _is_whole, null=False)
+_LENGTH = Kind("a whole number from 0 on", _is_whole)
+_NUMBER = Kind("a number", _is_number)
+_POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
+_FACTOR = Kind("a number", _is_number, null=False)
+_DIVISOR = Kind("a number above 0", lambda value: _is_number(value) and value > 0, null=False)
+_EPS = Kind("a number from 0 on", lambda value: _is_number(value) and value >= 0, null=False)
+_SHARE = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+_TEXT = Kind("a text", lambda value: isinstance(value, str))
+_TEXTS = Kind("a list of texts", _items(lambda value: isinstance(value, str)))
+_WHOLES = Kind("a list of whole numbers", _items(_is_whole))
+_NUMBERS = Kind("a list of numbers", _items(_is_number))
+_BLOCK = Kind("two whole numbers from 1 on", lambda value: _items(lambda n: _is_whole(n, 1))(value) and len(value) == 2)
+_IDS = Kind("a token id, or a list of some", lambda value: _is_id(value) or _items(_is_id)(value))
+_ID = Kind("a token id", _is_id)
+_TABLE = Kind("a table", lambda value: isinstance(value, dict))
+
+
+def _named(rows: Mapping[str, Kind]) -> dict[str, Kind]:
+    return {key: kind for keys, kind in rows.items() for key in keys.split()}
+
+
+#: keys of tables of rotation
+_ROTATION = _named({
+    "rope_type type": _TEXT,
+    "rope_theta factor base scaling_factor original_max_position_embeddings attention_factor": _POSITIVE,
+    "low_freq_factor high_freq_factor": _FACTOR,
+    "beta_fast beta_slow mscale mscale_all_dim": _NUMBER,
+    "partial_rotary_factor": _SHARE,
+    "long_factor short_factor": _NUMBERS,
+    "truncate": _FLAG,
+})  # fmt: skip
+_CONFIG = _named({
+    "model_type hidden_act activation_function hidden_activation topk_method scoring_func": _TEXT,
+    "architectures layer_types": _TEXTS,
+    "num_hidden_layers num_layers n_layer n_layers": _LAYERS,
+    "hidden_size num_attention_heads num_key_value_heads head_dim kv_channels intermediate_size ffn_hidden_size "
+    "inner_hidden_size padded_vocab_size multi_query_group_num n_embd n_head n_inner dim n_heads n_kv_heads "
+    "num_experts num_local_experts n_routed_experts num_experts_per_tok n_group topk_group q_lora_rank kv_lora_rank "
+    "qk_nope_head_dim qk_rope_head_dim v_head_dim attention_chunk_size dim_model_base": _COUNT,
+    "interleave_moe_layer_step no_rope_layer_interval decoder_sparse_step moe_layer_freq": _EVERY,
+    "max_window_layers first_k_dense_replace": _FROM,
+    "max_position_embeddings original_max_position_embeddings model_max_length seq_length max_sequence_length "
+    "n_positions block_size sliding_window n_shared_experts": _LENGTH,
+    "rms_norm_eps layer_norm_eps layer_norm_epsilon layernorm_epsilon norm_eps": _EPS,
+    "rope_theta": _POSITIVE,
+    "rotary_emb_base rope_ratio logits_scaling query_pre_attn_scalar floor_scale": _DIVISOR,
+    "attn_logit_softcapping final_logit_softcapping": _POSITIVE,
+    "attention_multiplier embedding_multiplier residual_multiplier routed_scaling_factor attn_scale": _FACTOR,
+    "scale_emb scale_depth": _NUMBER,
+    "partial_rotary_factor": _SHARE,
+    "vocab_size": _ID,
+    "bos_token_id eos_token_id pad_token_id": _IDS,
+    "mask_token_id gmask_token_id": _ID,
+    "mlp_only_layers moe_layers no_rope_layers": _WHOLES,
+    "attention_bias mlp_bias bias add_bias_linear add_qkv_bias use_qkv_bias no_bias tie_word_embeddings "
+    "use_sliding_window use_parallel_residual qk_layernorm use_qk_norm multi_query_attention norm_topk_prob "
+    "use_scaled_rope scale_attn_weights scale_attn_by_inverse_layer_idx attn_temperature_tuning": _FLAG,
+    "rope_scaling rope_parameters rotary quantization_config text_config model_args": _TABLE,
+})  # fmt: skip
+#: keys that hold a table, and what that may hold
+_WITHIN: Mapping[str, Mapping[str, Kind]] = {
+    "rope_scaling": _ROTATION,
+    "rope_parameters": _ROTATION,
+    "rotary": _ROTATION,
+    "quantization_config": {"weight_block_size": _BLOCK},
+    "text_config": _CONFIG,
+    "model_args": _CONFIG,
+}
+_BY_LAYER = ("layer_types", "no_rope_layers")  # lists with an item for each layer
+
+
+KEYS = tuple(_CONFIG)  # what a config may be asked for
+
+
+def check_config(checkpoint: Checkpoint) -> None:
+    """Refuse a config in which a key that the verifier may read holds a value of another kind than it can mean."""
+    _check(checkpoint.config, _CONFIG, show(str(checkpoint.path / checkpoint.config_name)), "")
+
+
+def _check(table: Mapping[str, Any], kinds: Mapping[str, Kind], where: str, within: str) -> None:
+    for key, value in table.items():
+        kind = kinds.get(key)
+        if kind is None:
+            continue
+        if not (kind.null if value is None else kind.fits(value)):
+            raise _unfit(where, within + key, value, kind.words)
+        if key in _WITHIN and value is not None:
+            _check(value, _WITHIN[key], where, f"{within}{key}.")
+    layers = table.get("num_hidden_layers")
+    for key in _BY_LAYER:
+        if layers is not None and kinds is _CONFIG and table.get(key) and len(table[key]) != layers:
+            raise _unfit(where, within + key, table[key], f"an item for each of the {layers} layers")
+
+
+def _unfit(where: str, key: str, value: Any, expected: str) -> ConversionError:
+    return ConversionError(
+        f"{where}: {key} is {show(value)} where {expected} should be, so that nothing can be computed from it. Write what "
+        "the model was trained with, or the file anew."
+    )
