@@ -240,6 +240,23 @@ def test_an_output_that_the_witness_refuses_is_not_published(tmp_path):
     assert not out.exists() and (tmp_path / "out.failed").exists()
 
 
+def test_verify_by_hand_takes_the_config_that_lies_there(tmp_path):
+    """The plan is made again from the manifest; the config is not: here somebody changed it after the conversion."""
+    out = tmp_path / "out"
+    base = golden("llama-gqa").checkpoint
+    assert weightsmith("llama-to-mistral", base, out, "--verify", "off").returncode == 0
+    right = weightsmith("verify", base, out, "--witness", "required")
+    assert right.returncode == 0 and "  witness   witnessed by transformers " in right.stdout, right.stderr
+    told = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**told, "sliding_window": 8}))
+    wrong = weightsmith("verify", base, out, "--witness", "required", "--mode", "quick")
+    assert wrong.returncode == 5
+    assert "  witness   NOT witnessed by transformers " in wrong.stdout
+    (out / "weightsmith.json").unlink()
+    unknown = weightsmith("verify", base, out, "--witness", "required")
+    assert unknown.returncode == 2 and "names no plan" in unknown.stderr
+
+
 def test_a_required_witness_that_cannot_run_is_a_matter_of_usage(tmp_path):
     plan = plan_repack(open_checkpoint(golden("llama-gqa").checkpoint))
     with pytest.raises(UsageError, match="moved without being read as a model"):

@@ -14,7 +14,7 @@ from convert.verification.witness.vocabulary import Vocabulary
 _LENGTHS = (1, 9, 40)  # always; the lengths that configs name come beside them
 _PAST = 3  # tokens beyond a length that something is about
 _LONGEST = 4608
-_AFFORDABLE = 50e9  # multiplications of one prompt in one model
+_AFFORDABLE = 20e9  # multiplications of one prompt in one model
 _NAMED = ("position", "window", "length", "context", "chunk", "floor_scale", "max_seq", "block_size", "n_ctx")
 _ROUNDOFF = 2.0**-24
 _GROWTH = 24.0  # roundoffs that a layer adds at most, on the way to the logits (measured: 2 to 9)

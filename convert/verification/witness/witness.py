@@ -13,7 +13,7 @@ from typing import Any, Literal
 import convert.children as children
 from convert.planning import Plan
 from convert.verification.witness.vocabulary import named_ids
-from surgery.errors import UsageError, show
+from surgery.errors import ConversionError, UsageError, show
 
 #: auto: where it can; required: an output without it is not published; off: not at all
 Wanted = Literal["auto", "required", "off"]
@@ -119,13 +119,12 @@ def _run(plan: Plan, output: Path) -> Witness:
         done = children.run(
             "convert.verification.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": str(output)}, seconds=_SECONDS
         )
+        answer = done.answer("judges a miniature of the output")
     except children.TooLong:
         return Witness(False, f"it did not end within {_SECONDS:.0f} seconds")
-    if done.refusal is not None:
-        return Witness(False, done.refusal)
-    if done.status != 0:
-        return Witness(False, f"its process ended with {done.how}: {show(done.last, 300)}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except ConversionError as refusal:  # a limit of memory, a source that changed: it has judged nothing
+        return Witness(False, str(refusal))
+    told: dict[str, Any] = json.loads(answer.splitlines()[-1])  # the library may print before it
     return Witness(**{**told, "lengths": tuple(told.get("lengths", ()))})
 
 
