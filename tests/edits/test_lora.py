@@ -146,8 +146,6 @@ def test_an_adapter_of_a_fused_projection_merges_before_the_conversion(tmp_path)
     ("qwen-7b", "transformer.h.0.attn.c_attn"),
 ])  # fmt: skip
 def test_adapters_of_grouped_projections_verify_as_llama(name, module, tmp_path):
-    if name not in [case.name for case in goldens()]:
-        pytest.skip(f"needs the golden {name}")
     base = golden(name).checkpoint
     rows, columns = tensors(base)[f"{module}.weight"].shape
     torch.manual_seed(6)

@@ -16,9 +16,6 @@ from convert.writing import write
 from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.oracle import native_logits, same_bits, tensors
-from tests.shared import needs_shared
-
-pytestmark = needs_shared
 
 
 def converted(source, to, out, **options):

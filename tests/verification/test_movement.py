@@ -113,7 +113,6 @@ def test_every_element_of_models_of_random_sizes_goes_there_and_back(kv, group, 
     assert back.passed and back.complete, back.sentence
 
 
-@pytest.mark.skipif("meta-llama2-gqa" not in {case.name for case in CASES}, reason="Meta's goldens are not here")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("name", ["meta-llama2-gqa", "meta-llama3"])
 def test_model_parallel_files_hold_what_the_formulas_say(name: str, ranks: int):
