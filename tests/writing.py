@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,17 +15,19 @@ from convert.verification.verdict import Verdict
 from convert.verified import verifier
 from convert.writing import Written
 
+Check = Callable[[Path], convert.writing.Verdict]
 #: what only a process of its own can be given
 OF_A_CHILD = ("memory", "threads")
 
 
-def write(plan: Plan, out: Path | str, *, verify: str = "full", **options: Any) -> Written:
+def write(plan: Plan, out: Path | str, *, verify: str | Check = "full", **options: Any) -> Written:
     """``plan`` carried out under the name ``out``, verified as ``convert.write`` would, in this process: no child to start.
 
     A child costs seconds of imports, a golden case milliseconds; tests/verification/test_child.py is about the child.
     """
+    check = verifier(plan, verify) if isinstance(verify, str) else verify
     with mock.patch("convert.verification.child.run_child", _here):
-        return convert.writing.write(plan, out, verify=verifier(plan, verify), **options)
+        return convert.writing.write(plan, out, verify=check, **options)
 
 
 def _here(source: Path | str, output: Path | str, **options: Any) -> Verdict:

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
-from convert.verified import verifier
-from convert.writing import write
 from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.oracle import native_logits, same_bits, tensors
+from tests.writing import write
 
 #: case -> (class, largest difference of logits allowed through transformers' own Llama)
 TO_LLAMA = {
@@ -102,7 +101,7 @@ def test_alibi_is_refused_with_the_key_that_shows_it(name, tmp_path):
 @pytest.mark.parametrize("name", ["baichuan2-7b", "llama-tied", "internlm2-7b"])
 def test_a_conversion_is_verified_before_it_appears(name, tmp_path):
     plan = plan_conversion(open_checkpoint(golden(name).checkpoint), "llama", max_shard_size=200_000)
-    done = write(plan, tmp_path / "out", verify=verifier(plan, "full"))
+    done = write(plan, tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
     assert json.loads((tmp_path / "out" / "weightsmith.json").read_text())["verification"]["verdict"] == "passed"
 
@@ -111,7 +110,7 @@ def test_a_conversion_is_verified_before_it_appears(name, tmp_path):
 @pytest.mark.parametrize("name", ["llama-gqa", "llama-tied", "yi-6b", "internlm2-7b"])
 def test_pairs_that_share_an_architecture_keep_the_function(name, target, tmp_path):
     plan = plan_conversion(open_checkpoint(golden(name).checkpoint), target)
-    done = write(plan, tmp_path / "out", verify=verifier(plan, "full"))
+    done = write(plan, tmp_path / "out")
     assert str(plan.exactness) == "byte"
     assert done.verdict is not None and done.verdict.passed
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact, plan_conversion, plan_repack
-from convert.writing import write
 from mappings import families
 from mappings.compare import direction
 from mappings.config import read_facts, recognise
@@ -19,6 +18,7 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, same_tensors
 from tests.oracle import tensors
+from tests.writing import write
 
 CASES = ["chatglm3", "chatglm2", "chatglm3-32k", "chatglm3-fp16", "chatglm3-32k-fp16"]
 CASES += ["glm4-9b-base", "glm4-9b-chat", "glm4-9b-chat-bf16"]

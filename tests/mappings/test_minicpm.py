@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
 from convert.report import plan_text
-from convert.writing import write
 from mappings import families
 from mappings.config import read_facts, recognise
 from mappings.minicpm import MINICPM
@@ -23,6 +22,7 @@ from surgery.errors import ConversionError
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, same_tensors
 from tests.oracle import native_logits, same_bits, tensors
+from tests.writing import write
 
 HALVES = {"minicpm-2b-bf16": torch.bfloat16, "minicpm-untied-gqa-fp16": torch.float16}
 CASES = ["minicpm-2b", "minicpm-untied-gqa"]

@@ -18,9 +18,9 @@ from convert.prepare import plan_conversion
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
-from convert.writing import write
 from tests.goldens import golden
 from tests.oracle import tensors
+from tests.writing import write
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-24}
