@@ -24,7 +24,7 @@ def outcome(artefact, target):
         return Outcome("refused", frozenset(together(r.fact) for r in refused.refusals))
 
 
-@pytest.mark.parametrize("case", map(golden, CASES), ids=str)
+@pytest.mark.parametrize("case", [golden(name) for name in CASES], ids=str)
 def test_a_case_becomes_what_its_vendors_code_says_it_can(case):
     artefact = open_artefact(open_checkpoint(case.checkpoint), variant=VARIANTS.get(case.name))
     assert artefact.family == CASES[case.name].family

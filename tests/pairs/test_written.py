@@ -77,7 +77,7 @@ def returned(source: dict[str, torch.Tensor], back: dict[str, torch.Tensor], lef
     ]
 
 
-@pytest.mark.parametrize("case", map(golden, CASES), ids=str)
+@pytest.mark.parametrize("case", [golden(name) for name in CASES], ids=str)
 def test_what_converts_has_the_vendors_logits_and_what_is_bytes_comes_back(case, tmp_path):
     variant = VARIANTS.get(case.name)
     artefact = open_artefact(open_checkpoint(case.checkpoint), variant=variant)
