@@ -76,10 +76,10 @@ def test_a_browser_shows_the_plot_and_the_verdict(change, tmp_path):
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     shot = tmp_path / "page.png"
     command = [CHROMIUM, *QUIET, profile, f"--screenshot={shot}", path.as_uri()]
-    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    subprocess.run(command, capture_output=True, check=True, timeout=600)
     assert shot.read_bytes().startswith(b"\x89PNG") and shot.stat().st_size > 50_000
     dumped = subprocess.run(
-        [CHROMIUM, *QUIET, profile, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True, timeout=120
+        [CHROMIUM, *QUIET, profile, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True, timeout=600
     ).stdout
     assert dumped.count("<rect") == len(verdict.stages)
     assert (">verified<" in dumped) == verdict.passed
