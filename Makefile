@@ -2,6 +2,7 @@
 #
 #   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
 #   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
+#   make golden-check  checks the golden cases, or ARGS=FOLDER (tests/golden/README.md)
 #   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
@@ -19,7 +20,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all tokenizers mutation lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers mutation lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -29,6 +30,9 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --slow $(ARGS)
+
+golden-check: $(INSTALLED)
+	$(BIN)/python -m tests.check_golden $(ARGS)
 
 tokenizers: $(INSTALLED)
 	$(BIN)/python -m tests.tokenizer_table

@@ -1,10 +1,14 @@
-"""What holds for every test: no network, one thread each, repeatable examples, and slow tests only with --slow."""
+"""What holds for every test: no network, one thread each, repeatable examples; what is left out, and that it is said."""
 
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.shared import SHARED
 
 # Set before anything imports torch or huggingface_hub, and inherited by every command that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,11 +26,38 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--left-out", action="store_true", help="run only what a plain run in a bare clone leaves out")
+
+
+#: marker -> (whether a run leaves its tests out, why it does)
+LEFT_OUT = {
+    "slow": (lambda config: not config.getoption("--slow"), "slow: runs with --slow (make test-all)"),
+    "needs_shared": (lambda config: not SHARED.is_dir(), "needs ../shared, which a fresh clone does not have"),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow (make test-all)"))
+    if config.getoption("--left-out"):
+        others = [item for item in items if not any(item.get_closest_marker(marker) for marker in LEFT_OUT)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+    for marker, (leaves, reason) in LEFT_OUT.items():
+        if leaves(config):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Below everything else, one line that says how many tests were left out, and why."""
+    yield
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    if reasons:
+        told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"left out: {reasons.total()} tests: {told}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return told.removeprefix("Skipped: ")

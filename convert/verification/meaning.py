@@ -155,6 +155,8 @@ def _family(config: Config) -> str:
         return "qwen-first"
     if kind == "chatglm" and "padded_vocab_size" not in config:
         return "chatglm1"
+    if kind == "chatglm" and not config.get("multi_query_attention"):
+        return "chatglm-per-head"
     return str(kind)
 
 
@@ -403,4 +405,5 @@ _SPELLINGS: dict[str, Spelling] = {
     "deepseek_v3": Spelling(more=_deepseek),
     "llama4": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 500000.0}, more=_llama4),
 }  # fmt: skip
+_SPELLINGS["chatglm-per-head"] = _SPELLINGS["chatglm"]
 _SPELLINGS["llama4_text"] = _SPELLINGS["llama4"]

@@ -199,6 +199,8 @@ class _Followed:
                 self._role(role, layer)
         if self.other.ranks:
             self._copies()
+        elif self.one.family == self.other.family:
+            self._namesakes()
         unreached = sorted(self.outputs.keys() - self._reached)
         if unreached:
             self.faults.append(f"no formula names {listed(unreached)}")
@@ -251,6 +253,24 @@ class _Followed:
             if first is not None and all(getattr(first, field) == getattr(output, field) for field in same):
                 self._reached.add(name)
                 self._elements += output.numel
+
+
+    def _namesakes(self) -> None:
+        """What Llama has no role for, as StableLM's norm of each head: within a family, the tensor of the same name."""
+        for name in sorted((self.outputs.keys() & self.one.headers.keys()) - self._reached):
+            output, header = self.outputs[name], self.one.headers[name]
+            if tuple(output.shape) != header.shape:
+                continue
+            self._reached.add(name)
+            self._elements += output.numel
+            self.complete = self.complete and output.numel <= self.most
+            for element in _elements(name, output.numel, self.most, 62):
+                expected = name, sum(i * s for i, s in zip(_index(element, output.shape), header.strides, strict=True))
+                self.addresses += 1
+                if (found := list(origins(output, element))) != [expected]:
+                    here = " and ".join(map(said, found)) or "nothing"
+                    self.faults.append(f"element {element} of {name} comes from {here}, not from {said(expected)}")
+                    break
 
 
 def _as_named(outputs: Mapping[str, Any], sources: Mapping[str, Any], faults: Sequence[str], most: int) -> Lineage:

@@ -10,7 +10,7 @@ import pytest
 from convert.checkpoint import Missing, open_adapter, open_checkpoint, refuse_quantised
 from convert.checkpoint.hub import Repository, cache_directory, files_wanted, find_snapshot, parse_identifier
 from surgery.errors import ConversionError, UnsafeInput, UsageError
-from tests.shared import SHARED, needs_shared
+from tests.goldens import Golden, golden, goldens
 
 from .written import checkpoint, floats, model, pickle_of, tensor, text, torch_zip
 
@@ -83,21 +83,17 @@ def test_a_single_torch_file_is_a_checkpoint_with_its_plain_values_as_config(tmp
         open_checkpoint(directory)
 
 
-@needs_shared
 def test_a_checkpoint_of_nanogpt_is_read() -> None:
-    opened = open_checkpoint(SHARED / "golden" / "nanogpt" / "checkpoint")
+    opened = open_checkpoint(golden("nanogpt").checkpoint)
     assert opened.config["model_args"] == {
         "n_layer": 3, "n_head": 4, "n_embd": 64, "block_size": 64, "bias": True, "vocab_size": 282, "dropout": 0.0,
     }  # fmt: skip
     assert opened.tensors["transformer.wte.weight"].shape == (282, 64)
 
 
-GOLDENS = sorted((SHARED / "golden").glob("*/checkpoint"))
-
-
-@needs_shared
-@pytest.mark.parametrize("directory", GOLDENS, ids=lambda path: path.parent.name)
-def test_every_published_layout_opens_and_is_not_taken_for_quantised(directory: Path) -> None:
+@pytest.mark.parametrize("case", goldens(), ids=str)
+def test_every_published_layout_opens_and_is_not_taken_for_quantised(case: Golden) -> None:
+    directory = case.checkpoint
     parts = [directory / part for part in ("base", "delta") if (directory / part).is_dir()] or [directory]
     for part in parts:
         opened = open_checkpoint(part)

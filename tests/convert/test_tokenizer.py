@@ -9,11 +9,11 @@ import torch
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
-from convert.writing import write
 from surgery.errors import ConversionError
 from tests.goldens import golden
 from tests.oracle import transformers
 from tests.shared import SHARED, needs_shared
+from tests.writing import write
 
 STORIES = ["stories260K-baichuan", "stories260K-yi", "stories260K-internlm2"]
 

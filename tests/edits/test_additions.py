@@ -22,6 +22,7 @@ from surgery.values import Moved, Shifted, reindexed
 from tests.edits.adapters import written
 from tests.goldens import golden
 from tests.oracle import native_logits, tensors
+from tests.writing import write
 
 SIZES = {"kv": 2, "group": 3, "two": 2, "pair": 2, "head": 4, "hidden": 5}
 L = "layer.{layer}."
@@ -117,8 +118,8 @@ def test_heads_of_a_merged_model_are_repeated(tmp_path):
         parts[f"model.layers.2.self_attn.{name}.lora_B.weight"] = torch.randn(rows, 4) * 0.2
     adapter = written(tmp_path / "adapter", parts)
     whole = merge_lora(convert.open(base), adapter)
-    convert.write(convert.plan(whole), tmp_path / "one")
-    convert.write(convert.plan(surgery.repeat_kv(whole)), tmp_path / "other")
+    write(convert.plan(whole), tmp_path / "one")
+    write(convert.plan(surgery.repeat_kv(whole)), tmp_path / "other")
     ids = torch.arange(40).reshape(2, 20)
     one, other = (native_logits(tmp_path / name, ids) for name in ("one", "other"))
     assert (one - other).abs().max() <= 1e-4

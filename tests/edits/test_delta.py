@@ -18,6 +18,7 @@ from surgery.values import Exactness, Moved, exactness
 from tests.edits.adapters import ulps
 from tests.goldens import golden
 from tests.oracle import native_logits, same_bits, tensors
+from tests.writing import write
 
 GOLDENS = {"delta-vicuna-pad-zero": "zero", "delta-alpaca-mean": "mean"}
 
@@ -31,7 +32,7 @@ def test_a_golden_delta_gives_the_target_and_its_published_sum(name, tmp_path):
     base, delta = sides(name)
     truth = load_file(golden(name).logits)
     artefact = apply_delta(convert.open(base), delta, pad=GOLDENS[name], total=float(truth["target_sum_all_params"]))
-    done = convert.write(convert.plan(artefact, tokenizer="carry"), tmp_path / "out")
+    done = write(convert.plan(artefact, tokenizer="carry"), tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
     found, old, change = tensors(tmp_path / "out"), tensors(base), tensors(delta)
     for key, value in found.items():
@@ -51,7 +52,7 @@ def test_weights_that_do_not_add_up_are_not_published(off, tmp_path):
     total = float(load_file(golden("delta-alpaca-mean").logits)["target_sum_all_params"]) + off
     plan = convert.plan(apply_delta(convert.open(base), delta, pad="mean", total=total), tokenizer="carry")
     with pytest.raises(VerificationFailed, match="--pad should be the other"):
-        convert.write(plan, tmp_path / "out")
+        write(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -60,7 +61,7 @@ def test_a_published_sum_may_count_the_rotary_buffers(tmp_path):
     total = float(load_file(golden("delta-alpaca-mean").logits)["target_sum_all_params"])
     total += 3 * sum(10000.0 ** (-i / 16) for i in range(0, 16, 2))
     plan = convert.plan(apply_delta(convert.open(base), delta, pad="mean", total=total), tokenizer="carry")
-    convert.write(plan, tmp_path / "out")
+    write(plan, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", GOLDENS)
@@ -68,11 +69,11 @@ def test_making_a_delta_and_applying_it_gives_the_target_up_to_a_rounding(name, 
     base, delta = sides(name)
     pad = GOLDENS[name]
     whole = convert.plan(apply_delta(convert.open(base), delta, pad=pad), tokenizer="carry")
-    convert.write(whole, tmp_path / "target", verify="off")
+    write(whole, tmp_path / "target")
     made = convert.plan(make_delta(convert.open(base), convert.open(tmp_path / "target"), pad=pad), tokenizer="carry")
-    convert.write(made, tmp_path / "delta", verify="off")
+    write(made, tmp_path / "delta", verify="off")  # a difference is no model
     again = convert.plan(apply_delta(convert.open(base), tmp_path / "delta", pad=pad), tokenizer="carry")
-    convert.write(again, tmp_path / "again", verify="off")
+    write(again, tmp_path / "again")
     target, back = tensors(tmp_path / "target"), tensors(tmp_path / "again")
     assert max(ulps(back[key], value) for key, value in target.items()) <= 2
 
@@ -86,7 +87,7 @@ def test_a_delta_with_more_tokens_needs_the_padding_said():
 def test_a_delta_with_as_many_tokens_needs_no_padding(tmp_path):
     base = golden("llama-gqa").checkpoint
     artefact = apply_delta(convert.open(base), base)
-    convert.write(convert.plan(artefact), tmp_path / "out")
+    write(convert.plan(artefact), tmp_path / "out")
     old = tensors(base)
     assert all(same_bits(value, old[key] * 2) for key, value in tensors(tmp_path / "out").items())
 

@@ -12,10 +12,11 @@ import convert
 import surgery
 from convert.evaluate import Beyond, Rounding
 from surgery.errors import UsageError
-from tests.goldens import golden, goldens
+from tests.goldens import golden
 from tests.oracle import same_bits, tensors
+from tests.writing import write
 
-CASES = [c.name for c in goldens() if c.name in ("llama-tied", "llama-gqa", "qwen2-tied", "qwen2", "gemma1-2b")]
+CASES = ["llama-tied", "llama-gqa", "qwen2-tied", "qwen2", "gemma1-2b"]
 NAMES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -23,7 +24,7 @@ NAMES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.b
 @pytest.mark.parametrize("name", CASES)
 def test_every_weight_is_rounded_once_as_torch_rounds(name, dtype, tmp_path):
     plan = convert.plan(surgery.cast(convert.open(golden(name).checkpoint), dtype), tokenizer="carry")
-    done = convert.write(plan, tmp_path / "out")
+    done = write(plan, tmp_path / "out")
     assert str(plan.exactness) == "approximate"
     assert done.verdict is not None and done.verdict.passed
     old, found = tensors(golden(name).checkpoint), tensors(tmp_path / "out")
@@ -31,15 +32,15 @@ def test_every_weight_is_rounded_once_as_torch_rounds(name, dtype, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == dtype
 
 
-@pytest.mark.parametrize("name", [c.name for c in goldens() if c.name in ("llama-gqa-bf16", "gemma1-2b-bf16", "chatglm3-fp16")])
+@pytest.mark.parametrize("name", ["llama-gqa-bf16", "gemma1-2b-bf16", "chatglm3-fp16"])
 def test_widening_keeps_every_value_and_is_of_class_byte(name, tmp_path):
     plan = convert.plan(surgery.cast(convert.open(golden(name).checkpoint), "float32"), tokenizer="carry")
     assert str(plan.exactness) == "byte"
-    done = convert.write(plan, tmp_path / "wide")
+    done = write(plan, tmp_path / "wide")
     assert done.rounding_largest == 0.0
     narrow = "float16" if "fp16" in name else "bfloat16"
     back = convert.plan(surgery.cast(convert.open(tmp_path / "wide"), narrow), tokenizer="carry")
-    convert.write(back, tmp_path / "back", verify="off")
+    write(back, tmp_path / "back")
     old, found = tensors(golden(name).checkpoint), tensors(tmp_path / "back")
     assert all(same_bits(value, old[key]) for key, value in found.items())
 
@@ -48,7 +49,7 @@ def test_widening_keeps_every_value_and_is_of_class_byte(name, tmp_path):
 def huge(tmp_path):
     """A checkpoint with a few weights that float16 cannot hold, and a few that it makes zero."""
     folder = tmp_path / "huge"
-    convert.write(convert.plan(convert.open(golden("llama-gqa").checkpoint)), folder, verify="off")
+    write(convert.plan(convert.open(golden("llama-gqa").checkpoint)), folder)
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.1.mlp.up_proj.weight"][5, :3] = torch.tensor([70000.0, -1e30, 65519.0])
     weights["model.layers.1.mlp.up_proj.weight"][6, :4] = torch.tensor([1e-9, -1e-10, 0.0, 1e-7])
@@ -59,12 +60,13 @@ def huge(tmp_path):
 def test_what_exceeds_float16_is_an_error_that_names_the_tensor(huge, tmp_path):
     plan = convert.plan(surgery.cast(convert.open(huge), "float16"))
     with pytest.raises(Beyond, match=r"model\.layers\.1\.mlp\.up_proj\.weight: 2 or more values exceed .* float16"):
-        convert.write(plan, tmp_path / "out", verify="off")
+        write(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_clamping_stores_the_largest_number_and_counts(huge, tmp_path):
-    done = convert.write(convert.plan(surgery.cast(convert.open(huge), "float16", clamp=True)), tmp_path / "out", verify="off")
+    # not verified: beside a weight of 1e30, a clamped one is another function
+    done = write(convert.plan(surgery.cast(convert.open(huge), "float16", clamp=True)), tmp_path / "out", verify="off")
     found = load_file(tmp_path / "out" / "model.safetensors")["model.layers.1.mlp.up_proj.weight"]
     assert found[5, :3].tolist() == [65504.0, -65504.0, 65504.0]
     assert found[6, :3].tolist() == [0.0, 0.0, 0.0]
@@ -76,7 +78,8 @@ def test_clamping_stores_the_largest_number_and_counts(huge, tmp_path):
 
 
 def test_bfloat16_reaches_as_far_as_float32(huge, tmp_path):
-    done = convert.write(convert.plan(surgery.cast(convert.open(huge), "bfloat16")), tmp_path / "out", verify="off")
+    # not verified: a weight of 1e30 leaves no finite logits to compare
+    done = write(convert.plan(surgery.cast(convert.open(huge), "bfloat16")), tmp_path / "out", verify="off")
     assert (done.beyond, done.vanished) == (0, 0)
 
 

@@ -13,6 +13,7 @@ from surgery.errors import ConversionError, UsageError
 from tests.edits.adapters import trained, ulps, written
 from tests.goldens import golden, goldens
 from tests.oracle import native_logits, same_bits, tensors
+from tests.writing import write
 
 LORAS = [case.name for case in goldens("lora-")]
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -48,7 +49,7 @@ def merged(base: Path, adapters: list[Path], out: Path, **options) -> Path:
     artefact = convert.open(base)
     for adapter in adapters:
         artefact = merge_lora(artefact, adapter, **options)
-    convert.write(convert.plan(artefact, tokenizer="carry"), out)
+    write(convert.plan(artefact, tokenizer="carry"), out)
     return out
 
 
@@ -105,7 +106,7 @@ def test_several_weighted_adapters_are_one_sum_rounded_once(tmp_path):
     artefact = convert.open(base)
     for folder, share in parts:
         artefact = merge_lora(artefact, folder, weight=share)
-    convert.write(convert.plan(artefact), tmp_path / "out")
+    write(convert.plan(artefact), tmp_path / "out")
     found = tensors(tmp_path / "out")[f"{name}.weight"]
     once = expected.to(torch.bfloat16)
     near = (found.double() - expected).abs() <= (once.double() - expected).abs() * 1.01 + 1e-7
@@ -131,7 +132,7 @@ def test_an_adapter_of_a_fused_projection_merges_before_the_conversion(tmp_path)
     a, b = torch.randn(4, columns), torch.randn(rows, 4)
     adapter = written(tmp_path / "adapter", {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b})
     artefact = merge_lora(convert.open(base, variant="7b"), adapter)
-    done = convert.write(convert.plan(artefact, "llama"), tmp_path / "out", verify="full")
+    done = write(convert.plan(artefact, "llama"), tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
     expected = torch.addmm(weights[f"{name}.weight"], b, a, alpha=2.0).chunk(3)
     found = tensors(tmp_path / "out")
@@ -146,14 +147,12 @@ def test_an_adapter_of_a_fused_projection_merges_before_the_conversion(tmp_path)
     ("qwen-7b", "transformer.h.0.attn.c_attn"),
 ])  # fmt: skip
 def test_adapters_of_grouped_projections_verify_as_llama(name, module, tmp_path):
-    if name not in [case.name for case in goldens()]:
-        pytest.skip(f"needs the golden {name}")
     base = golden(name).checkpoint
     rows, columns = tensors(base)[f"{module}.weight"].shape
     torch.manual_seed(6)
     parts = {f"{module}.lora_A.weight": torch.randn(4, columns) * 0.3, f"{module}.lora_B.weight": torch.randn(rows, 4) * 0.3}
     artefact = merge_lora(convert.open(base), written(tmp_path / "adapter", parts))
-    done = convert.write(convert.plan(artefact, "llama", tokenizer="carry"), tmp_path / "out", verify="full")
+    done = write(convert.plan(artefact, "llama", tokenizer="carry"), tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
 
 
@@ -162,7 +161,7 @@ def test_the_verifier_notices_an_adapter_that_was_merged_with_another_factor(tmp
 
     case = golden("lora-qv-only")
     plan = convert.plan(merge_lora(convert.open(case.checkpoint / "base"), case.checkpoint / "adapter"))
-    convert.write(plan, tmp_path / "out", verify="off")
+    write(plan, tmp_path / "out", verify="off")
     check = verifier(plan, "full")
     assert check is not None and check(tmp_path / "out").passed
     weights = load_file(tmp_path / "out" / "model.safetensors")
@@ -181,7 +180,7 @@ def test_the_vocabulary_the_config_and_the_tokenizer_follow_the_adapter(tmp_path
         (adapter / file.name).write_bytes(file.read_bytes())
     (adapter / "tokenizer.model").write_bytes(b"the adapter's own")
     artefact = merge_lora(convert.open(case.checkpoint / "base"), adapter)
-    convert.write(convert.plan(artefact, tokenizer="carry"), tmp_path / "out")
+    write(convert.plan(artefact, tokenizer="carry"), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 283
     assert (tmp_path / "out" / "tokenizer.model").read_bytes() == b"the adapter's own"
 
@@ -204,7 +203,7 @@ def test_an_adapter_of_tied_embeddings_needs_them_untied(tmp_path):
     with pytest.raises(ConversionError, match="Untie the base first"):
         merge_lora(convert.open(base), adapter)
     artefact = merge_lora(surgery.untie(convert.open(base)), adapter)
-    convert.write(convert.plan(artefact), tmp_path / "out")
+    write(convert.plan(artefact), tmp_path / "out")
     found, old = tensors(tmp_path / "out"), tensors(base)["model.embed_tokens.weight"]
     assert same_bits(found["lm_head.weight"], old)
     assert ulps(found["model.embed_tokens.weight"], old + 2.0 * (b @ a).T) <= 2

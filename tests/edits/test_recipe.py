@@ -103,22 +103,24 @@ def test_a_killed_run_resumes_to_the_same_bytes(recipe, tmp_path):
     path, *_ = recipe
     root = str(Path(convert.__file__).parents[1])
     slow = (
-        f"import sys, time; sys.path.insert(0, {root!r}); import convert.staging as s; keep = s.Staging.record\n"
-        "def record(self, *a): keep(self, *a); print('shard', flush=True); time.sleep(0.3)\n"
+        f"import sys; sys.path.insert(0, {root!r}); import convert.staging as s; keep = s.Staging.record\n"
+        "def record(self, *a): keep(self, *a); print('shard', flush=True); sys.stdin.readline()\n"
         "s.Staging.record = record\n"
         "from convert.cli.running import run; from convert.cli.surgery import cli\n"
         "sys.exit(run(cli, 'surgery', sys.argv[1:]))"
     )
     command = [sys.executable, "-c", slow, "run", str(path), str(tmp_path / "resumed"), "--verify", "off", "-j", "1"]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert first.stdout is not None
-    for _ in range(3):
-        assert first.stdout.readline() == "shard\n"
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    first.stdout.close()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as first:
+        assert first.stdin is not None and first.stdout is not None
+        for shard in range(3):  # each waits for a line; behind the third none comes
+            assert first.stdout.readline() == "shard\n"
+            if shard < 2:
+                first.stdin.write("go on\n")
+                first.stdin.flush()
+        os.kill(first.pid, signal.SIGKILL)
     assert not (tmp_path / "resumed").exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     assert "shards were already written and verified by hash" in done.stdout
     assert run(cli, "surgery", ["run", str(path), str(tmp_path / "whole"), "--verify", "off"]) == 0
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"

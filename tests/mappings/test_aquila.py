@@ -6,9 +6,6 @@ import pytest
 
 from tests.goldens import golden
 from tests.mappings.pairs import converted, logits_apart, same_tensors
-from tests.shared import needs_shared
-
-pytestmark = needs_shared
 
 
 @pytest.mark.parametrize("target", ["llama", "mistral", "phi3", "qwen2"])

@@ -14,7 +14,6 @@ from convert.prepare import plan_conversion
 from mappings.consumers import CONSUMERS, RULES
 from surgery.errors import ConversionError, UsageError
 from tests.goldens import golden
-from tests.shared import needs_shared
 
 #: (case, target, further options) -> consumers that refuse, consumers that are warned of; the table of exactness.md
 SERVED = {
@@ -35,7 +34,6 @@ SERVED = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize(("case", "target", "prefer"), SERVED)
 def test_a_program_is_refused_or_warned_of_where_it_would_serve_something_else(case, target, prefer):
     checkpoint = open_checkpoint(golden(case).checkpoint)
@@ -94,7 +92,6 @@ def test_every_rule_is_about_a_known_program_and_says_why_and_whence():
         assert all((rule.why, rule.instead, rule.source))
 
 
-@needs_shared
 def test_a_plan_on_the_command_line_warns_and_a_conversion_is_refused(tmp_path):
     arguments = ["--for", "vllm,transformers-4"]
     case = str(golden("chatglm3").checkpoint)

@@ -17,9 +17,7 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, randomised, same_tensors, saved, tokens
 from tests.oracle import native_logits, same_bits, tensors, transformers
-from tests.shared import needs_shared
 
-pytestmark = needs_shared
 WAYS = pytest.mark.parametrize("prefer", [[], ["gauge"]], ids=["fold", "gauge"])
 
 

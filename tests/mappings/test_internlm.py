@@ -15,9 +15,6 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, same_tensors
 from tests.oracle import same_bits, tensors
-from tests.shared import needs_shared
-
-pytestmark = needs_shared
 
 
 def test_internlm_becomes_llama_with_all_four_biases_and_comes_back(tmp_path):

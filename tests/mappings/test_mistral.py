@@ -12,9 +12,6 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, same_tensors
 from tests.oracle import transformers
-from tests.shared import needs_shared
-
-pytestmark = needs_shared
 
 
 @pytest.mark.parametrize(("name", "there"), [("mistral", "llama"), ("mistral", "qwen2"), ("llama-gqa", "mistral")])

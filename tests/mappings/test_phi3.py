@@ -12,7 +12,6 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, randomised, same_tensors, saved, tokens
 from tests.oracle import native_logits, same_bits, tensors, transformers
-from tests.shared import needs_shared
 
 SIZES = {
     "vocab_size": 131, "hidden_size": 32, "intermediate_size": 44, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -27,7 +26,6 @@ LONGROPE = {
 LENGTHS = {"max_position_embeddings": 64, "original_max_position_embeddings": 16}
 
 
-@needs_shared
 @pytest.mark.parametrize("target", ["llama", "qwen2"])
 def test_phi3_up_to_its_window_keeps_the_vendors_logits_and_comes_back(target, tmp_path):
     source = golden("phi3").checkpoint
@@ -37,7 +35,6 @@ def test_phi3_up_to_its_window_keeps_the_vendors_logits_and_comes_back(target, t
     assert same_tensors(tmp_path / "back", source)
 
 
-@needs_shared
 def test_its_window_is_refused_by_llama_and_kept_by_mistral(tmp_path):
     with pytest.raises(Unexpressible, match=r"window +2047"):
         converted(golden("phi3").checkpoint, "llama", tmp_path / "llama")
@@ -46,7 +43,6 @@ def test_its_window_is_refused_by_llama_and_kept_by_mistral(tmp_path):
     assert logits_apart("phi3", tmp_path / "mistral") <= 1e-4
 
 
-@needs_shared
 def test_llama_becomes_phi3_by_joining_blocks(tmp_path):
     converted(golden("llama-gqa").checkpoint, "phi3", tmp_path / "out")
     assert logits_apart("llama-gqa", tmp_path / "out") <= 1e-4

@@ -14,9 +14,6 @@ from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, same_tensors
 from tests.oracle import same_bits, tensors
 from tests.published import published
-from tests.shared import needs_shared
-
-pytestmark = needs_shared
 
 
 @pytest.mark.parametrize("target", ["qwen2", "llama"])

@@ -13,9 +13,7 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, randomised, same_tensors, saved, tokens
 from tests.oracle import native_logits, tensors, transformers
-from tests.shared import needs_shared
 
-pytestmark = needs_shared
 CASES = ["qwen1-5", "qwen2", "qwen2-tied", "qwen2-5-tied", "qwen2-5-tied-bf16"]
 
 

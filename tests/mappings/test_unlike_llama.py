@@ -12,7 +12,6 @@ from surgery.legalise import Unexpressible
 from tests.goldens import golden
 from tests.mappings.pairs import config_of, converted, logits_apart, randomised, same_tensors, saved, tokens
 from tests.oracle import native_logits, transformers
-from tests.shared import needs_shared
 
 #: what Llama cannot express of each and no pass can mend, from the papers and transformers' code; of StableLM
 #: the share of a head that is rotated can be said in longrope's factors
@@ -25,7 +24,6 @@ REASONS = {
 }  # fmt: skip
 
 
-@needs_shared
 @pytest.mark.parametrize("name", REASONS)
 def test_it_is_written_as_itself_with_every_tensor(name, tmp_path):
     converted(golden(name).checkpoint, name, tmp_path / "out")
@@ -33,7 +31,6 @@ def test_it_is_written_as_itself_with_every_tensor(name, tmp_path):
     assert same_tensors(tmp_path / "out", golden(name).checkpoint)
 
 
-@needs_shared
 @pytest.mark.parametrize("name", ["qwen3", "stablelm"])
 def test_llama_is_refused_with_every_reason_at_once(name, tmp_path):
     with pytest.raises(Unexpressible) as refused:
@@ -42,7 +39,6 @@ def test_llama_is_refused_with_every_reason_at_once(name, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@needs_shared
 def test_gemma2_is_refused_for_what_no_weight_can_hold(tmp_path):
     with pytest.raises(Unexpressible) as refused:
         converted(golden("gemma2").checkpoint, "llama", tmp_path / "out")
@@ -50,7 +46,6 @@ def test_gemma2_is_refused_for_what_no_weight_can_hold(tmp_path):
     assert {"norm.after", "scores.cap", "logits.cap", "window"} <= told <= REASONS["gemma2"]
 
 
-@needs_shared
 @pytest.mark.parametrize("name", REASONS)
 def test_llama_cannot_become_one_of_them(name, tmp_path):
     with pytest.raises(Unexpressible) as refused:
@@ -82,7 +77,6 @@ def test_stablelms_options_are_read_and_written(options, more, tmp_path):
     assert {r.fact for r in refused.value.refusals} == REASONS["stablelm"] | more
 
 
-@needs_shared
 @pytest.mark.parametrize("stated", [{}, {"attn_logit_softcapping": None, "final_logit_softcapping": None}])
 def test_gemma2_without_a_cap_is_not_gemma2_with_the_usual_one(stated):
     base = {k: v for k, v in config_of(golden("gemma2").checkpoint).items() if "softcapping" not in k}
@@ -92,7 +86,6 @@ def test_gemma2_without_a_cap_is_not_gemma2_with_the_usual_one(stated):
     assert (facts["scores.cap"], facts["logits.cap"]) == caps
 
 
-@needs_shared
 @pytest.mark.parametrize("change", [{"use_bidirectional_attention": True}, {"layer_types": ["sliding_attention"] * 3}])
 def test_a_gemma2_that_attends_otherwise_is_refused(change):
     with pytest.raises(ConversionError, match=next(iter(change))):

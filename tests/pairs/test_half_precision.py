@@ -18,10 +18,9 @@ from convert.prepare import plan_conversion
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
-from convert.writing import write
 from tests.goldens import golden
 from tests.oracle import tensors
-from tests.shared import needs_shared
+from tests.writing import write
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-24}
@@ -78,7 +77,6 @@ def logits(folder: Path, ids: torch.Tensor) -> torch.Tensor:
         return decode(decoder_for(checkpoint.config, open_weights(checkpoint, compute=torch.float64)), ids)
 
 
-@needs_shared
 @pytest.mark.parametrize("stored", [None, "same"], ids=["as the plan likes", "in the same type"])
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("case", FOLDS)
@@ -106,7 +104,6 @@ def test_a_fold_stays_within_the_rounding_that_its_plan_predicts(case, half, sto
     assert ours <= 1.3 * best + 1e-6
 
 
-@needs_shared
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize(
     ("case", "target"),

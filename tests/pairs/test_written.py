@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact, plan_artefact
-from convert.writing import write
-from tests.goldens import Golden
+from tests.goldens import Golden, golden
 from tests.oracle import native_logits, same_bits, tensors
 from tests.pairs.expected import CASES, TARGETS, expected
-from tests.pairs.test_plans import PRESENT, VARIANTS
+from tests.pairs.test_plans import VARIANTS
 from tests.verification.decoding import decoded
+from tests.writing import write
 
 #: families that no class of transformers reads (of DeepSeek-V3 it ignores layer 61, and these models have a third one
 #: that predicts a token more); the reference decoders are held against the vendors' logits themselves
@@ -77,7 +77,7 @@ def returned(source: dict[str, torch.Tensor], back: dict[str, torch.Tensor], lef
     ]
 
 
-@pytest.mark.parametrize("case", PRESENT, ids=str)
+@pytest.mark.parametrize("case", [golden(name) for name in CASES], ids=str)
 def test_what_converts_has_the_vendors_logits_and_what_is_bytes_comes_back(case, tmp_path):
     variant = VARIANTS.get(case.name)
     artefact = open_artefact(open_checkpoint(case.checkpoint), variant=variant)

@@ -1,4 +1,7 @@
-"""What our own converter writes: every conversion of every golden case validates without an error."""
+"""What our own converter writes: every conversion of every golden case validates without an error.
+
+None is verified here: tests/verification/test_directions.py verifies the same conversions.
+"""
 
 from pathlib import Path
 
@@ -8,9 +11,9 @@ from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion, plan_repack
 from convert.validate.check import validate
 from convert.validate.rule import Finding
-from convert.writing import write
 from surgery.errors import ConversionError
 from tests.goldens import Golden, goldens
+from tests.writing import write
 
 TARGETS = ("llama", "qwen2", "glm", "yi", "baichuan", "mistral", "phi3")
 #: the goldens have neither, so their conversions have neither
@@ -30,7 +33,7 @@ def test_every_conversion_of_a_golden_validates(case: Golden, tmp_path: Path) ->
             plan = plan_conversion(open_checkpoint(case.checkpoint), target)
         except ConversionError:
             continue
-        out = write(plan, tmp_path / target, verify=None).out
+        out = write(plan, tmp_path / target, verify="off").out
         told = {f"{finding.rule.id}: {finding.message}" for finding in grave(out)}
         assert told == set(), (target, told)
 
@@ -42,6 +45,6 @@ def grave(out: Path) -> list[Finding]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_repacked_golden_validates(case: Golden, tmp_path: Path) -> None:
-    out = write(plan_repack(open_checkpoint(case.checkpoint)), tmp_path / "out", verify=None).out
+    out = write(plan_repack(open_checkpoint(case.checkpoint)), tmp_path / "out", verify="off").out
     errors = {finding.rule.id for finding in validate(out, deep=True).findings if finding.rule.severity == "error"}
     assert errors <= KEPT.get(case.name, set())

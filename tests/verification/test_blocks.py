@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from convert.verification import blocks, rope
 from surgery.errors import ConversionError
-from tests.shared import SHARED, needs_shared
+from tests.goldens import GOLDEN
 
 
 def heads(batch: int, count: int, length: int, dim: int) -> torch.Tensor:
@@ -51,9 +51,8 @@ def test_alibi_with_absolute_keys_is_alibi_with_distances():
     )
 
 
-@needs_shared
 def test_alibi_slopes_are_the_vendors_for_1_to_64_heads():
-    recorded = json.loads((SHARED / "golden" / "alibi_slopes.json").read_text())
+    recorded = json.loads((GOLDEN / "alibi_slopes.json").read_text())
     recorded = recorded.get("slopes", recorded)
     for count in range(1, 65):
         torch.testing.assert_close(

@@ -16,12 +16,12 @@ from convert.prepare import plan_conversion
 from convert.verification.addresses import origins
 from convert.verification.movement import prove
 from convert.verification.run import verify
-from convert.writing import write
 from mappings import families
 from mappings.family import Family
 from surgery.errors import ConversionError
 from tests.goldens import Golden, golden, goldens
 from tests.verification.decoding import BAICHUAN
+from tests.writing import write
 
 CASES = [case for case in goldens() if not case.name.startswith(("lora-", "delta-"))]
 TARGETS = tuple(dict.fromkeys(family.name for family in families()))
@@ -113,7 +113,6 @@ def test_every_element_of_models_of_random_sizes_goes_there_and_back(kv, group, 
     assert back.passed and back.complete, back.sentence
 
 
-@pytest.mark.skipif("meta-llama2-gqa" not in {case.name for case in CASES}, reason="Meta's goldens are not here")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("name", ["meta-llama2-gqa", "meta-llama3"])
 def test_model_parallel_files_hold_what_the_formulas_say(name: str, ranks: int):
@@ -172,7 +171,7 @@ def test_a_mistake_in_a_table_fails_symbolically_and_by_logits(name, damaged, tm
     plan = plan_conversion(open_checkpoint(case.checkpoint), target)
     lineage = prove(plan)
     assert not lineage.passed and " comes from " in lineage.sentence
-    write(plan, tmp_path / "out")
+    write(plan, tmp_path / "out", verify="off")
     verdict = verify(open_checkpoint(case.checkpoint), open_checkpoint(tmp_path / "out"), exactness="algebraic")
     assert not verdict.passed
 

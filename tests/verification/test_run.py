@@ -17,7 +17,6 @@ from convert.verification.verdict import Verdict, tolerance
 from convert.verification.weights import open_weights
 from surgery.errors import ConversionError
 from tests.goldens import golden
-from tests.shared import needs_shared
 from tests.verification.decoding import held
 
 Tensors = dict[str, torch.Tensor]
@@ -199,7 +198,6 @@ def test_a_gauge_that_leaves_one_matrix_out_fails():
     assert verdict.first_divergence == "layer 1 mlp"
 
 
-@needs_shared
 def test_taking_the_mean_out_of_a_layer_norms_residual_stream_is_another_frame_of_the_same_function():
     def centred(tensors: Tensors, config: dict[str, Any]) -> None:
         for name, tensor in tensors.items():
@@ -294,7 +292,6 @@ def test_checkpoints_on_disk_are_verified_in_either_mode(name: str):
     assert verify(checkpoint, checkpoint, exactness="byte", compute="float64").passed
 
 
-@needs_shared
 def test_one_rounding_has_room_in_the_tolerance_which_is_that_of_a_native_bf16_run():
     case = golden("minicpm-2b-bf16")
     native, exact = (load_file(case.logits)[name] for name in ("logits_native", "logits"))
@@ -306,7 +303,6 @@ def test_one_rounding_has_room_in_the_tolerance_which_is_that_of_a_native_bf16_r
     assert verdict.logits.allowed < 3 * float((native - exact).square().mean().sqrt()) / spread
 
 
-@needs_shared
 @pytest.mark.parametrize(
     "name", ["gpt2", "nanogpt", "deepseek-v3-fp8", "llama4", "chatglm1-6b", "gemma2", "mixtral", "meta-llama3"]
 )

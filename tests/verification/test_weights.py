@@ -17,7 +17,6 @@ from convert.checkpoint.stored import Stored
 from convert.verification.weights import Weights, open_weights
 from surgery.errors import ConversionError
 from tests.goldens import golden
-from tests.shared import needs_shared
 from tests.verification.decoding import TYPES, held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +55,6 @@ def test_an_embedding_reads_only_the_rows_it_needs():
     assert seen == [(0, 1), (7, 9), (999, 1000)]
 
 
-@needs_shared
 @pytest.mark.parametrize("block", [1 << 20, 1000, 1])
 def test_block_scaled_fp8_is_what_the_vendors_dequantisation_gives_for_any_row_block(block):
     case = golden("deepseek-v3-fp8")

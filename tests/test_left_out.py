@@ -1,0 +1,75 @@
+"""A run says what it leaves out, and --left-out runs exactly that: judged on a suite of five tests of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITE = """
+import pytest
+from tests.shared import needs_shared
+
+def test_plain(): pass
+
+@pytest.mark.slow
+def test_slow(): pass
+
+@needs_shared
+def test_of_others(): pass
+
+@pytest.mark.slow
+@needs_shared
+def test_slow_and_of_others(): pass
+
+@pytest.mark.skipif(True, reason="no browser here")
+def test_browser(): pass
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Our conftest.py and configuration over another suite; with ../shared or without."""
+    root = tmp_path / "clone"
+    (root / "tests").mkdir(parents=True)
+    for file in ("tests/__init__.py", "tests/conftest.py", "tests/shared.py", "setup.cfg"):
+        shutil.copy(ROOT / file, root / file)
+    (root / "tests" / "test_suite.py").write_text(SUITE)
+
+    def told(*options: str, shared: bool = False) -> list[str]:
+        if shared:
+            (tmp_path / "shared").mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", *options]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+    return told
+
+
+def test_a_bare_run_says_what_it_left_out_and_why(run):
+    *_, said, counted = run()
+    assert said == (
+        "left out: 4 tests: 2 slow: runs with --slow (make test-all); "
+        "1 needs ../shared, which a fresh clone does not have; 1 no browser here"
+    )
+    assert counted.startswith("1 passed, 4 skipped in ")
+
+
+def test_what_a_bare_run_left_out_runs_by_itself_where_everything_is(run):
+    *_, counted = run("--slow", "--left-out", shared=True)
+    assert counted.startswith("3 passed, 2 deselected in ")
+
+
+def test_with_nothing_left_out_nothing_is_said(run):
+    lines = run("--slow", "-k", "not browser", shared=True)
+    assert not any("left out" in line for line in lines) and lines[-1].startswith("4 passed")
+
+
+def test_a_parametrisation_over_nothing_is_an_error(run, tmp_path):
+    suite = "import pytest\n@pytest.mark.parametrize('x', [])\ndef test_x(x): pass\n"
+    (tmp_path / "clone" / "tests" / "test_suite.py").write_text(suite)
+    assert any("Empty parameter set in 'test_x'" in line for line in run())
