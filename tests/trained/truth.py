@@ -9,10 +9,18 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from tests.trained.kinds import Kind, kind, ranked
 
 Encode = Callable[[str], list[int]]
+
+
+def processor(model: bytes) -> Any:
+    """sentencepiece's own engine."""
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_proto=model)
 
 
 def plain(one: Kind) -> Encode:
@@ -25,9 +33,7 @@ def _engine(name: str) -> Encode:
     one = kind(name)
     match one.engine:
         case "sentencepiece":
-            from sentencepiece import SentencePieceProcessor
-
-            pieces = SentencePieceProcessor(model_proto=one.files["tokenizer.model"])
+            pieces = processor(one.files["tokenizer.model"])
             return lambda text: list(pieces.encode(text))
         case "tiktoken":
             import tiktoken
