@@ -1,4 +1,8 @@
-"""`python -m tests.tokenizer_table`: how many strings get the vendor's own ids from the tokenizers that we write."""
+"""`python -m tests.tokenizer_table`: how many strings get the right ids from the tokenizers that we write.
+
+First for the vocabularies that the tests train, where the engine of each says what is right; then, where ../shared lies
+beside the repository, for the vendors' own, where their own code said it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from mappings.tokenizers import recipe_for
 from surgery.tokenizer.export import TokenizerFiles, export
 from tests.shared import SHARED
 from tests.tokenizer.figures import FIGURES, Figures
+from tests.tokenizer.trained import compare
 from tests.tokenizer.vendors import auto_tokenizer, plain_ids, rows, vendor_files
+from tests.trained.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,34 @@ def measure(figures: Figures, directory: Path, fuzz: int | None = None) -> Measu
 
 
 def main() -> int:
-    if not SHARED.is_dir():
-        print("needs ../shared, which a fresh clone does not have", file=sys.stderr)
-        return 1
+    short = _trained()
+    if SHARED.is_dir():
+        print()
+        short += _vendors()
+    return 1 if short else 0
+
+
+def _trained() -> int:
+    """Prints a line for each trained vocabulary; how many of them fall short."""
+    print(f"{'trained':16} {'recipe':22} {'class':24} {'asked':>9} {'special':>9} {'chat':>5}  self-check")
+    short = 0
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as directory:
+            found = compare(kind, Path(directory))
+        short += not found.complete
+        print(
+            f"{kind.name:16} {found.written.recipe:22} {found.written.tokenizer_class:24} "
+            f"{f'{found.asked - len(found.wrong)}/{found.asked}':>9} "
+            f"{f'{found.asked - len(found.wrong_framed)}/{found.asked}':>9} "
+            f"{'-' if kind.chat is None else 'yes' if found.prompted else 'NO':>5}  {found.written.check}"
+            + ("" if found.complete else "  WRONG IDS"),
+            flush=True,
+        )
+    return short
+
+
+def _vendors() -> int:
+    """Prints a line for each vendor's vocabulary; how many of them fall short of their figures."""
     print(
         f"{'vocabulary':15} {'class':22} {'golden':>9} {'special':>9} {'fuzz':>10} {'chat':>6} {'extra':>6}  self-check"
     )
@@ -101,7 +132,7 @@ def main() -> int:
             f"{found.written.check}" + ("  BELOW THE FIGURE" if fewer else ""),
             flush=True,
         )
-    return 1 if short else 0
+    return short
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from surgery.errors import ConversionError, listed, show
@@ -11,7 +11,7 @@ from surgery.tokenizer.alphabet import spell
 from surgery.tokenizer.merges import merges_by_rank, merges_by_score
 from surgery.tokenizer.pipeline import Json
 from surgery.tokenizer.recipe import Recipe, Special
-from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, TiktokenRanks
+from surgery.tokenizer.sources import BpeFiles, Piece, SentencePieceModel, TiktokenRanks
 
 
 def build(source: SentencePieceModel | TiktokenRanks | BpeFiles, recipe: Recipe) -> Json:
@@ -71,12 +71,25 @@ def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
     else:
         model = {
             "type": "Unigram", "unk_id": source.unk if source.unk >= 0 else None, "byte_fallback": source.byte_fallback,
-            "vocab": [[text, piece.score] for text, piece in zip(texts, source.pieces, strict=True)],
+            "vocab": [list(scored) for scored in zip(texts, _unigram_scores(source.pieces), strict=True)],
         }  # fmt: skip
     return _assembled(
         model, added, recipe, normaliser=pipeline.normaliser(source, recipe.steps, protected),
         pre_tokenizer=pre_tokenizer, decoder=pipeline.piece_decoder(source),
     )  # fmt: skip
+
+
+def _unigram_scores(pieces: Sequence[Piece]) -> list[float]:
+    """Scores with which Unigram passes over the pieces that SentencePiece never finds in text (bytes, control pieces ...).
+
+    tokenizers finds every piece of the vocabulary in text. So these get less than the worst way to cut the same
+    characters, of which each costs at most what an unknown one does: the lowest score less 10
+    (google/sentencepiece src/unigram_model.cc, kUnkPenalty).
+    """
+    lowest = min((piece.score for piece in pieces if piece.kind == "normal"), default=0.0)
+    longest = max(len(piece.text) for piece in pieces)
+    hidden = (longest + 1) * (min(lowest, 0.0) - 10)
+    return [piece.score if piece.kind in ("normal", "user") else hidden for piece in pieces]
 
 
 def _number(name: str, vocab: dict[str, int], recipe: Recipe) -> dict[int, Special]:

@@ -17,16 +17,20 @@ from hypothesis import strategies as st
 
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError
-from surgery.tokenizer.check import engine
 from surgery.tokenizer.export import EXACT, FAST, TokenizerFiles, export
 from surgery.tokenizer.facts import load, refuse_overflow
 from surgery.tokenizer.pieces import merge_sentencepiece
-from surgery.tokenizer.probe import PROBE
+from surgery.tokenizer.probe import PROBE, SAMPLES
 from surgery.tokenizer.recipe import Recipe
-from surgery.tokenizer.sources import read
 from tests.shared import needs_shared
 from tests.tokenizer.small import byte_level, sentencepiece_model
-from tests.tokenizer.vendors import REAL, auto_tokenizer, vendor_files
+from tests.tokenizer.vendors import REAL, TOKENIZERS, auto_tokenizer, vendor_files
+from tests.trained.corpus import lines
+from tests.trained.documents import model_json
+from tests.trained.kinds import chinese_pieces, kind
+from tests.trained.pieces import Spelled, form
+from tests.trained.pieces import model as trained_model
+from tests.trained.truth import plain, processor
 
 USER = ("\n", "\t", "，", "<b>", "0", "1")  # noqa: RUF001 - a full-width comma, as Baichuan has
 
@@ -264,64 +268,102 @@ def test_canonical_scores_for_a_model_without_ties_are_refused() -> None:
         written({"tokenizer.model": sentencepiece_model()}, scores="canonical")
 
 
-@needs_shared
-@pytest.mark.parametrize("name", ["stories260K-baichuan", "stories260K-yi", "stories260K-internlm2"])
-def test_the_tokenizer_of_a_converted_story_teller_is_exact(name: str, tmp_path: Path) -> None:
-    family = name.removeprefix("stories260K-")
-    model = (REAL / name / "tokenizer.model").read_bytes()
+def small_and_exact(family: str, model: bytes, texts: list[str], folder: Path) -> None:
+    """Asserts that a model of so few pieces that no recipe lists it is written exactly, and read back as text."""
     made = written({"tokenizer.model": model}, family)
-    assert (made.check.identical, made.tokenizer_class, made.facts.size, made.facts.max_id) == (True, FAST, 512, 511)
-    tokenizer = auto_tokenizer(made, tmp_path)
-    story = json.loads((REAL / "stories260K" / "expected.json").read_text())
-    own = engine(read({"tokenizer.model": model}), recipe_for(family, {"tokenizer.model": model}))
-    texts = [text for text in story.values() if isinstance(text, str)] + list(PROBE)
-    assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts] == [
-        own.encode(text) for text in texts
-    ]
-    for text in texts[: -len(PROBE)]:
+    own = processor(model)
+    size = own.get_piece_size()
+    assert (made.check.identical, made.tokenizer_class, made.facts.size, made.facts.max_id) == (True, FAST, size, size - 1)
+    tokenizer = auto_tokenizer(made, folder)
+    for text in (*texts, *PROBE):
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == own.encode(text), text
+    for text in texts:
         assert tokenizer.decode(own.encode(text)) == text
 
 
+@pytest.mark.parametrize("family", ["baichuan", "yi", "internlm2"])
+def test_a_small_tokenizer_is_exact_whatever_the_family(family: str, tmp_path: Path) -> None:
+    model = trained_model(Spelled({"character_coverage": 0.98}, pieces=640))
+    small_and_exact(family, model, [text for text in lines(40) if not text.endswith(" ")], tmp_path)
+
+
 @needs_shared
-def test_chinese_llama_on_request_gets_canonical_scores_and_is_told_what_moves() -> None:
-    made = written(vendor_files("chinese_llama"), scores="canonical")
+def test_the_tokenizers_of_converted_story_tellers_are_exact(tmp_path: Path) -> None:
+    story = json.loads((REAL / "stories260K" / "expected.json").read_text())
+    texts = [text for text in story.values() if isinstance(text, str)]
+    for family in ("baichuan", "yi", "internlm2"):
+        model = (REAL / f"stories260K-{family}" / "tokenizer.model").read_bytes()
+        small_and_exact(family, model, texts, tmp_path / family)
+
+
+def canonical_scores_are_told(files: Mapping[str, bytes]) -> None:
+    made = written(files, scores="canonical")
     assert (made.tokenizer_class, made.check.identical) == (FAST, True)
     assert "not the published ones" in made.notices[0]
     assert "strings differ" in made.notices[0]
 
 
-@needs_shared
-def test_the_vendors_own_tokenizer_json_of_llama_2_is_carried_and_agrees_with_its_model() -> None:
-    from tests.tokenizer.vendors import TOKENIZERS
+def test_tied_scores_become_canonical_on_request_and_what_moves_is_told() -> None:
+    canonical_scores_are_told(kind("chinese-llama").files)
 
-    names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
-    files = {name: (TOKENIZERS / "llama2" / "vendor" / name).read_bytes() for name in names}
+
+@needs_shared
+def test_chinese_llama_on_request_gets_canonical_scores_and_is_told_what_moves() -> None:
+    canonical_scores_are_told(vendor_files("chinese_llama"))
+
+
+def carried_and_agreeing(files: Mapping[str, bytes]) -> None:
     made = written(files)
     assert made["tokenizer.json"] == files["tokenizer.json"]
     assert made.facts.adds_bos
     assert made.notices == ()
 
 
-@needs_shared
-def test_a_chinese_llama_with_canonical_scores_is_no_longer_tied_and_gets_a_tokenizer_json() -> None:
-    from tests.tokenizer.vendors import TOKENIZERS
+def test_a_tokenizer_json_that_another_program_made_of_the_model_is_carried_and_agrees_with_it() -> None:
+    files = kind("llama-other-size").files
+    said = {"add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    made = model_json(files["tokenizer.model"], front="<s>")
+    carried_and_agreeing({**files, "tokenizer.json": made, "tokenizer_config.json": json.dumps(said).encode()})
 
-    llama = (TOKENIZERS / "llama2" / "vendor" / "tokenizer.model").read_bytes()
-    chinese = (TOKENIZERS / "chinese-sp-20000" / "chinese_sp.model").read_bytes()
+
+@needs_shared
+def test_the_vendors_own_tokenizer_json_of_llama_2_is_carried_and_agrees_with_its_model() -> None:
+    names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+    carried_and_agreeing({name: (TOKENIZERS / "llama2" / "vendor" / name).read_bytes() for name in names})
+
+
+def merged_canonically(llama: bytes, chinese: bytes) -> None:
     made = written({"tokenizer.model": merge_sentencepiece(llama, chinese).model})
     assert (made.recipe, made.tokenizer_class, made.check.identical) == ("chinese-llama", FAST, True)
 
 
-@needs_shared
-def test_chinese_alpacas_padding_token_is_found_and_special(tmp_path: Path) -> None:
-    from tests.tokenizer.vendors import TOKENIZERS
+def test_a_merge_with_canonical_scores_is_not_tied_and_gets_a_tokenizer_json() -> None:
+    merged_canonically(kind("llama").files["tokenizer.model"], chinese_pieces(17953))
 
-    model = (TOKENIZERS / "chinese-alpaca-49954" / "tokenizer.model").read_bytes()
+
+@needs_shared
+def test_a_chinese_llama_with_canonical_scores_is_no_longer_tied_and_gets_a_tokenizer_json() -> None:
+    llama = (TOKENIZERS / "llama2" / "vendor" / "tokenizer.model").read_bytes()
+    merged_canonically(llama, (TOKENIZERS / "chinese-sp-20000" / "chinese_sp.model").read_bytes())
+
+
+def padding_is_found(model: bytes, folder: Path) -> None:
     made = written({"tokenizer.model": model, "tokenizer_config.json": b'{"pad_token": "[PAD]"}'})
     assert (made.tokenizer_class, made.facts.pad, made.facts.max_id) == (EXACT, 49953, 49953)
-    tokenizer = auto_tokenizer(made, tmp_path)
+    tokenizer = auto_tokenizer(made, folder)
     assert tokenizer.pad_token_id == 49953
     assert tokenizer("[PAD]")["input_ids"] == [1, 49953]
+
+
+def test_a_padding_token_behind_merged_pieces_is_found_and_special(tmp_path: Path) -> None:
+    model = form.ModelProto.FromString(kind("chinese-llama").files["tokenizer.model"])
+    model.pieces.add(piece="[PAD]", score=0.0)
+    padding_is_found(model.SerializeToString(), tmp_path)
+
+
+@needs_shared
+def test_chinese_alpacas_padding_token_is_found_and_special(tmp_path: Path) -> None:
+    padding_is_found((TOKENIZERS / "chinese-alpaca-49954" / "tokenizer.model").read_bytes(), tmp_path)
 
 
 def test_ids_beyond_the_embedding_are_refused_by_name() -> None:
@@ -333,8 +375,17 @@ def test_ids_beyond_the_embedding_are_refused_by_name() -> None:
         refuse_overflow(found, 1300)
 
 
+def qwens_facts(files: Mapping[str, bytes], characters: float) -> None:
+    made = written(files, "qwen")
+    assert (made.facts.size, made.facts.max_id, len(made.facts.specials)) == (151851, 151850, 208)
+    assert made.facts.characters_per_token["Chinese"] >= characters
+
+
+def test_facts_of_ranks_count_the_special_tokens_that_the_file_does_not_list() -> None:
+    text = SAMPLES["Chinese"]
+    qwens_facts(kind("qwen").files, len(text) / len(plain(kind("qwen"))(text)))
+
+
 @needs_shared
 def test_facts_of_qwen_count_its_special_tokens() -> None:
-    made = written(vendor_files("qwen1"), "qwen")
-    assert (made.facts.size, made.facts.max_id, len(made.facts.specials)) == (151851, 151850, 208)
-    assert made.facts.characters_per_token["Chinese"] > 1.4
+    qwens_facts(vendor_files("qwen1"), 1.4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -20,7 +22,9 @@ from surgery.tokenizer.probe import PROBE, SAMPLES
 from tests.shared import needs_shared
 from tests.tokenizer.small import byte_level, sentencepiece_model
 from tests.tokenizer.vendors import vendor_files
+from tests.trained.kinds import kind
 
+CHINESE = ("昨天", "下午", "公司", "楼下", "茶馆", "语言模型", "词表", "中文", "算力", "文章", "分词器", "你好")
 CHECKED = ("你们好", "语言模组", "神经系统", "flashlight", "机器视觉")
 WORDS = (*CHECKED, " fishermonger", "哈哈哈哈", "词", b"\xe4\xb8", "the")
 
@@ -136,15 +140,13 @@ def test_special_tokens_can_be_added_to_a_unigram_model_too() -> None:
     assert load(made.tokenizer_json).encode("a<|im_start|>", add_special_tokens=False).ids[-1] == made.first == 1200
 
 
-@needs_shared
-def test_llama_3_with_qwens_chinese_keeps_all_other_ids() -> None:
-    files = vendor_files("llama3")
+def llama_3_with_qwens_chinese(files: Mapping[str, bytes], qwen: bytes, most: int) -> None:
     value = json.loads(export(recipe_for("llama", files), files)["tokenizer.json"])
-    donor = kept(donor_tokens("qwen.tiktoken", vendor_files("qwen1")["qwen.tiktoken"]), cjk, most=6000)
+    donor = kept(donor_tokens("qwen.tiktoken", qwen), cjk, most=most)
     made = extend_bpe(value, donor)
     before, after = load(value), load(made.tokenizer_json)
     assert made.first == 128256
-    assert len(made.added) - len(made.steps) + len(made.duplicates) + len(made.skipped) == 6000
+    assert len(made.added) - len(made.steps) + len(made.duplicates) + len(made.skipped) == len(donor)
     for text in PROBE:
         old, new = before.encode(text).ids, after.encode(text).ids
         assert old == new or max(new) >= 128256
@@ -152,3 +154,15 @@ def test_llama_3_with_qwens_chinese_keeps_all_other_ids() -> None:
     assert after.encode("<|eot_id|>", add_special_tokens=False).ids == [128009]
     assert characters_per_token(after)["Chinese"] > characters_per_token(before)["Chinese"]
     assert after.encode(SAMPLES["English"]).ids == before.encode(SAMPLES["English"]).ids
+
+
+def test_one_vocabulary_with_anothers_chinese_keeps_all_other_ids() -> None:
+    """The donor knows words of the sample that the base spells in bytes."""
+    tokens = [*(bytes([byte]) for byte in range(256)), *map(str.encode, CHINESE)]
+    ranks = b"".join(b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens))
+    llama_3_with_qwens_chinese(kind("llama3").files, ranks, 6000)
+
+
+@needs_shared
+def test_llama_3_with_qwens_chinese_keeps_all_other_ids() -> None:
+    llama_3_with_qwens_chinese(vendor_files("llama3"), vendor_files("qwen1")["qwen.tiktoken"], 6000)

@@ -18,16 +18,25 @@ from surgery.tokenizer.training import train_pieces
 from tests.shared import needs_shared
 from tests.tokenizer.small import sentencepiece_model
 from tests.tokenizer.vendors import TOKENIZERS
+from tests.trained.kinds import chinese_pieces
+from tests.trained.pieces import Spelled, form, joined_as_published, model
+from tests.trained.truth import processor
 
 # ymcui/Chinese-LLaMA-Alpaca: SHA256.md; the same bytes lie in ../shared.
 PUBLISHED_49953 = "e2676d4ca29c"
 PUBLISHED_49954 = "2d967e855b12"
 
 
-def processor(model: bytes) -> Any:
-    from sentencepiece import SentencePieceProcessor
-
-    return SentencePieceProcessor(model_proto=model)
+def test_a_published_merge_is_the_base_and_what_it_lacks_with_score_0_byte_for_byte() -> None:
+    """The merge again by other means (tests/trained/pieces.py), as its authors describe theirs."""
+    base, addition = model(Spelled(runs=1)), chinese_pieces()
+    there, others = ({piece.piece for piece in form.ModelProto.FromString(data).pieces} for data in (base, addition))
+    merged = merge_sentencepiece(base, addition, "published")
+    assert merged.model == joined_as_published(base, addition)
+    assert (set(merged.added), set(merged.duplicates), merged.skipped) == (others - there, others & there, ())
+    appended = form.ModelProto.FromString(merged.model)
+    appended.pieces.add(piece="[PAD]", score=0.0)
+    assert add_piece(merged.model, "[PAD]") == appended.SerializeToString()
 
 
 @needs_shared
@@ -43,22 +52,40 @@ def test_llama_and_the_chinese_pieces_make_the_published_files_byte_for_byte() -
     assert alpaca == (TOKENIZERS / "chinese-alpaca-49954" / "tokenizer.model").read_bytes()
 
 
+def english_is_left_alone(base_model: bytes, addition: bytes, whole: str) -> None:
+    """Asserts that canonical scores keep old text as it was, and that the published ones cut ``whole`` anew."""
+    base = processor(base_model)
+    ours, theirs = (
+        processor(merge_sentencepiece(base_model, addition, scores).model) for scores in ("canonical", "published")
+    )
+    assert base.encode(whole, out_type=str) == ours.encode(whole, out_type=str) == [f"▁{whole}"]
+    assert len(theirs.encode(whole)) > 1
+    for text in PROBE:
+        before, after = base.encode(text), ours.encode(text)
+        assert before == after or max(after) >= base.get_piece_size()
+        assert len(after) <= len(before)
+    assert len(ours.encode(SAMPLES["Chinese"])) < 0.6 * len(base.encode(SAMPLES["Chinese"]))
+    assert ours.encode(SAMPLES["English"]) == base.encode(SAMPLES["English"])
+
+
+def test_canonical_scores_leave_alone_what_published_ones_cut_anew() -> None:
+    base = model(Spelled({"character_coverage": 1.0}, corpus="english"))
+    made = form.ModelProto.FromString(chinese_pieces())
+    there = {piece.piece for piece in (*made.pieces, *form.ModelProto.FromString(base).pieces)}
+    # one English piece of the addition is enough, where it lies across the base's own merges
+    for text in ("do", *sorted(set(SAMPLES["Chinese"]) - there)):
+        made.pieces.add(piece=text, score=-20.0)
+    assert "do" not in there
+    english_is_left_alone(base, made.SerializeToString(), "window")
+
+
 @needs_shared
 def test_canonical_scores_leave_english_alone_where_the_published_ones_cut_it_anew() -> None:
     llama = (TOKENIZERS / "llama2" / "vendor" / "tokenizer.model").read_bytes()
     chinese = (TOKENIZERS / "chinese-sp-20000" / "chinese_sp.model").read_bytes()
-    base = processor(llama)
-    ours, theirs = (
-        processor(merge_sentencepiece(llama, chinese, scores).model) for scores in ("canonical", "published")
-    )
-    assert base.encode("create", out_type=str) == ours.encode("create", out_type=str) == ["▁create"]
+    english_is_left_alone(llama, chinese, "create")
+    theirs = processor(merge_sentencepiece(llama, chinese, "published").model)
     assert theirs.encode("create", out_type=str) == ["▁cr", "eat", "e"]
-    for text in PROBE:
-        before, after = base.encode(text), ours.encode(text)
-        assert before == after or max(after) >= 32000
-        assert len(after) <= len(before)
-    assert len(ours.encode(SAMPLES["Chinese"])) < 0.6 * len(base.encode(SAMPLES["Chinese"]))
-    assert ours.encode(SAMPLES["English"]) == base.encode(SAMPLES["English"])
 
 
 @cache

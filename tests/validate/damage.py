@@ -24,6 +24,7 @@ from convert.prepare import open_artefact, plan_artefact
 from convert.validate.check import Report, validate
 from convert.validate.rule import CONSUMERS
 from tests.shared import SHARED
+from tests.trained.pieces import Spelled, model
 
 INDEX = "model.safetensors.index.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4000000000\n"
@@ -47,22 +48,55 @@ class Damage:
     seen: bool = True  # whether any rule can see it
 
 
-def prepare(path: Path) -> Path:
-    """A good repository: a real model in Baichuan's form, converted to Llama in several shards, with its card."""
-    source = path / "source"
-    shutil.copytree(SHARED / "real" / "stories260K-baichuan", source)
-    for entry in source.iterdir():
+STORIES = SHARED / "real" / "stories260K-baichuan"
+
+
+def small_baichuan(folder: Path) -> Path:
+    """A Baichuan of five layers and 512 rows with random weights, and a vocabulary trained here: files as its vendor has them."""
+    random = np.random.default_rng(11)
+    hidden, ffn = 64, 172
+    shapes = {"model.embed_tokens": (512, hidden), "lm_head": (512, hidden), "model.norm": (hidden,)}
+    for layer in range(5):
+        at = f"model.layers.{layer}."
+        shapes |= {f"{at}input_layernorm": (hidden,), f"{at}post_attention_layernorm": (hidden,)}
+        shapes |= {f"{at}self_attn.W_pack": (3 * hidden, hidden), f"{at}self_attn.o_proj": (hidden, hidden)}
+        shapes |= {f"{at}mlp.{part}_proj": (ffn, hidden) for part in ("gate", "up")} | {f"{at}mlp.down_proj": (hidden, ffn)}
+    folder.mkdir(parents=True)
+    store(
+        folder / "model.safetensors",
+        {
+            f"{name}.weight": (random.normal(0, 0.1, shape) + (len(shape) == 1)).astype(np.float32)
+            for name, shape in shapes.items()
+        },
+        {"format": "pt"},
+    )
+    config = {
+        "architectures": ["BaiChuanForCausalLM"], "model_type": "baichuan", "hidden_act": "silu", "hidden_size": hidden,
+        "intermediate_size": ffn, "num_hidden_layers": 5, "num_attention_heads": 8, "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5, "tie_word_embeddings": False, "torch_dtype": "float32", "use_cache": True, "vocab_size": 512,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "auto_map": {"AutoModelForCausalLM": "modeling_baichuan.BaiChuanForCausalLM"},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.model").write_bytes(model(Spelled(corpus="english", pieces=512)))
+    return folder
+
+
+def prepare(path: Path, source: Path) -> Path:
+    """A good repository: the Baichuan of ``source``, copied, converted to Llama in several shards, with its card."""
+    copy, out = path / "source", path / "out"
+    shutil.copytree(source, copy)
+    for entry in copy.iterdir():
         os.chmod(entry, 0o644)
-    (source / "LICENSE").write_text("Baichuan Community License Agreement, as the publisher of the weights wrote it.\n")
-    (source / "generation_config.json").write_text('{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}')
+    (copy / "LICENSE").write_text("Baichuan Community License Agreement, as the publisher of the weights wrote it.\n")
+    (copy / "generation_config.json").write_text('{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}')
     card = {"license": "other", "license_name": "baichuan", "license_link": "LICENSE", "language": ["en"]}
-    (source / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n\n# Stories\n")
-    out = path / "out"
+    (copy / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n\n# Stories\n")
     from convert import write
 
-    write(plan_artefact(open_artefact(open_checkpoint(source)), "llama", max_shard_size=400_000), out, verify="off")
+    write(plan_artefact(open_artefact(open_checkpoint(copy)), "llama", max_shard_size=400_000), out, verify="off")
     (out / "chat_template.jinja").write_text(TEMPLATE)
-    write_card(out, make_card(source, out, Wishes(base_model="baichuan-inc/Baichuan-7B", name="stories-llama")))
+    write_card(out, make_card(copy, out, Wishes(base_model="baichuan-inc/Baichuan-7B", name="stories-llama")))
     return out
 
 
@@ -380,7 +414,7 @@ DAMAGES: tuple[Damage, ...] = (
         "another tokenizer.model",
         "tokenizer-files-disagree",
         "tokenizer.json",
-        lambda p: shutil.copy(SHARED / "tokenizers/mistral/vendor/tokenizer.model", p / "tokenizer.model"),
+        lambda p: (p / "tokenizer.model").write_bytes(model(Spelled(pieces=800))),
     ),
     Damage(
         "token beyond the rows",
@@ -496,7 +530,7 @@ def found(good: Path, damage: Damage, scratch: Path) -> bool:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        good = prepare(Path(scratch))
+        good = prepare(Path(scratch), small_baichuan(Path(scratch) / "small"))
         count = 0
         for damage in DAMAGES:
             hit = found(good, damage, Path(scratch))

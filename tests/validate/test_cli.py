@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.shared import SHARED, needs_shared
+from tests.shared import needs_shared
 from tests.validate.changes import config, generation
+from tests.validate.damage import STORIES, small_baichuan
 from tests.validate.fixtures import FIXTURES
 from tests.validate.repository import changed, good
 
@@ -91,10 +92,7 @@ def test_what_is_no_directory_is_a_usage_error(tmp_path: Path) -> None:
     assert run("validate", tmp_path, "--for", "olama").returncode == 2
 
 
-@needs_shared
-def test_card_writes_a_card_that_validates(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    source = SHARED / "real" / "stories260K-baichuan"
+def card_validates(source: Path, out: Path) -> None:
     assert run("baichuan-to-llama", source, out, "--verify", "off").returncode == 0
     (out / "LICENSE").write_text("Baichuan Community License\n")
     options = [
@@ -115,3 +113,12 @@ def test_card_writes_a_card_that_validates(tmp_path: Path) -> None:
     )
     checked = run("validate", out, "--strict", "--deep")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_card_writes_a_card_that_validates(tmp_path: Path) -> None:
+    card_validates(small_baichuan(tmp_path / "small"), tmp_path / "out")
+
+
+@needs_shared
+def test_card_of_a_real_model_validates(tmp_path: Path) -> None:
+    card_validates(STORIES, tmp_path / "out")

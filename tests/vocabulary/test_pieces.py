@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -10,6 +11,8 @@ import sentencepiece
 from surgery.errors import ConversionError, OutputBusy, UsageError
 from tests.shared import SHARED, needs_shared
 from tests.tokenizer.small import sentencepiece_model
+from tests.trained.kinds import chinese_pieces
+from tests.trained.pieces import NORMAL, Spelled, form, joined_as_published, model
 from tests.vocabulary.test_extend import run
 
 TOKENIZERS = SHARED / "tokenizers"
@@ -20,24 +23,38 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def merged_as_published(base: Path, addition: Path, folder: Path) -> tuple[dict[str, Any], Path, Path]:
+    """What the command says of a merge with published scores; the merge, and the merge with [PAD] behind it."""
+    words = ("merge-tokenizer", base, "--add", addition, "--scores", "published")
+    done = run(*words, folder / "llama.model", "--json")
+    assert done.exit_code == 0, done.output
+    assert run(*words, folder / "alpaca.model", "--append", "[PAD]").exit_code == 0
+    return json.loads(done.stdout), folder / "llama.model", folder / "alpaca.model"
+
+
+def test_a_published_merge_comes_out_byte_for_byte(tmp_path: Path) -> None:
+    base, addition = model(Spelled(runs=1)), chinese_pieces()
+    (tmp_path / "base.model").write_bytes(base)
+    (tmp_path / "addition.model").write_bytes(addition)
+    told, llama, alpaca = merged_as_published(tmp_path / "base.model", tmp_path / "addition.model", tmp_path)
+    wanted = joined_as_published(base, addition)
+    assert llama.read_bytes() == wanted
+    size, new = (len(form.ModelProto.FromString(data).pieces) for data in (base, wanted))
+    # unk, <s> and </s> are in both and no words
+    normal = sum(piece.type == NORMAL for piece in form.ModelProto.FromString(addition).pieces)
+    assert (told["added"], told["duplicates"], told["pieces"]) == (new - size, normal - (new - size), new)
+    appended = form.ModelProto.FromString(wanted)
+    appended.pieces.add(piece="[PAD]", score=0.0)
+    assert alpaca.read_bytes() == appended.SerializeToString()
+
+
 @needs_shared
 def test_the_published_chinese_merges_come_out_byte_for_byte(tmp_path: Path) -> None:
-    base = TOKENIZERS / "llama2/vendor/tokenizer.model"
-    words = (
-        "merge-tokenizer",
-        base,
-        "--add",
-        TOKENIZERS / "chinese-sp-20000/chinese_sp.model",
-        "--scores",
-        "published",
-    )
-    done = run(*words, tmp_path / "llama.model", "--json")
-    assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
+    base, addition = TOKENIZERS / "llama2/vendor/tokenizer.model", TOKENIZERS / "chinese-sp-20000/chinese_sp.model"
+    told, llama, alpaca = merged_as_published(base, addition, tmp_path)
     assert (told["added"], told["duplicates"], told["pieces"]) == (17953, 2044, 49953)
-    assert sha256(tmp_path / "llama.model").startswith(PUBLISHED["chinese-llama"])
-    assert run(*words, tmp_path / "alpaca.model", "--append", "[PAD]").exit_code == 0
-    assert sha256(tmp_path / "alpaca.model").startswith(PUBLISHED["chinese-alpaca"])
+    assert sha256(llama).startswith(PUBLISHED["chinese-llama"])
+    assert sha256(alpaca).startswith(PUBLISHED["chinese-alpaca"])
 
 
 def test_pieces_are_trained_and_merged_and_then_whole_words_are_one(tmp_path: Path) -> None:
