@@ -24,12 +24,13 @@ def main(words: list[str] | None = None) -> int:
     outcomes, started = [], time.monotonic()
     for outcome in run(chosen, told.workers):
         outcomes.append(outcome)
+        (seen,) = reckoned([outcome]).outcomes
+        if told.all or (seen.faults and not seen.expected):
+            print("NEW   " if seen.faults and not seen.expected else "      ", outcome.line, flush=True)
         if len(outcomes) % 500 == 0:
-            print(f"{len(outcomes):6} of {len(chosen)}  {time.monotonic() - started:5.0f} s", flush=True)
+            print(f"... {len(outcomes)} of {len(chosen)} cases, {time.monotonic() - started:.0f} s", flush=True)
     found = reckoned(outcomes)
     whole = not (told.sweep or told.only or told.sample)
-    for outcome in found.outcomes if told.all else found.new:
-        print("NEW   " if outcome.faults and not outcome.expected else "      ", outcome.line)
     for line, outcome in found.mended:
         print("MENDED", outcome.id, "is expected to fail", f"({line.kind}: {line.because})", "and does not:", outcome.verdict)
     for line in found.idle if whole else ():

@@ -61,6 +61,7 @@ SIZES = {
 OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 4},
     "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 4},
+    "stablelm": {"partial_rotary_factor": 0.5},  # a quarter of 12 would be half a pair
 }
 #: modules whose reading of a config holds for every class
 _COMMON = ("transformers.masking_utils", "transformers.modeling_rope_utils", "transformers.modeling_utils")

@@ -47,7 +47,7 @@ class SavedCase:
         return f"saved/{self.version}/{self.family}/{self.change}"
 
     def judged(self, room: Room) -> Outcome:
-        found = source_of(self.family, self.source, _config(self.version, self.family, self.change), room)
+        found = source_of(self.family, self.source, _config(self.version, self.family, self.change), room, own=True)
         outcome = product.conversion(self.id, found, self.target, room, verify=True)
         if outcome.verdict == "refused" and self.target == self.family:
             return concluded(self.id, [Fault("refused", f"what the class itself saves: {outcome.because}")])

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,21 +48,27 @@ class Source:
         return self._told
 
 
-def source_of(family: str, name: str, config: Mapping[str, Any], room: Room) -> Source:
-    """The checkpoint of a config; the last one is kept, for the next target."""
-    return room.last("source", name, lambda: _made(family, config, room), lambda old: shutil.rmtree(old.folder))
+def source_of(family: str, name: str, config: Mapping[str, Any], room: Room, *, own: bool = False) -> Source:
+    """The checkpoint of a config; the last one is kept, for the next target. ``own``: with weights made for it."""
+    made = _made if own else _linked
+    return room.last("source", name, lambda: made(family, config, room), lambda old: shutil.rmtree(old.folder))
 
 
 def _made(family: str, config: Mapping[str, Any], room: Room) -> Source:
-    base = room.keep(("base", family), lambda: _base(native(family), room))
     folder = room.fresh(family)
+    native(family).make(folder, _read(config))
+    write_config(folder, config)
+    return Source(folder, TOKENS)
+
+
+def _linked(family: str, config: Mapping[str, Any], room: Room) -> Source:
+    """The weights that all share, under this config, unless its class needs others."""
+    base = room.keep(("base", family), lambda: _base(native(family), room))
     if _needs_others(family, config):
-        try:
-            native(family).make(folder, _read(config))
-            write_config(folder, config)
-            return Source(folder, TOKENS)
-        except Exception:  # the class cannot be made of this config: then it is judged over the weights there are
-            shutil.rmtree(folder, ignore_errors=True)
+        # where the class cannot be made of this config, it is judged over the weights there are
+        with suppress(Exception):
+            return _made(family, config, room)
+    folder = room.fresh(family)
     folder.mkdir()
     for file in base.glob("*.safetensors"):
         os.link(file, folder / file.name)
@@ -84,15 +91,18 @@ def _needs_others(family: str, config: Mapping[str, Any]) -> bool:
         return False
     if sum(tensor.numel() for tensor in names.parameters()) > _LARGEST:
         return False
-    plain = _shapes(family)
-    return any(plain.get(name) != tuple(tensor.shape) for name, tensor in names.state_dict().items())
+    plain = _plain(family)
+    shapes = {name: tensor.shape for name, tensor in plain.state_dict().items()}
+    return names.config.tie_word_embeddings != plain.config.tie_word_embeddings or any(
+        shapes.get(name) != tensor.shape for name, tensor in names.state_dict().items()
+    )
 
 
 @cache
-def _shapes(family: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that the class of the tiny config has."""
+def _plain(family: str) -> Any:
+    """The class of the tiny config, without values."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in model_of(native(family).config()).state_dict().items()}
+        return model_of(native(family).config())
 
 
 def _read(config: Mapping[str, Any]) -> Any:
