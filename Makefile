@@ -5,6 +5,7 @@
 #   make golden-check  checks the golden cases, or ARGS=FOLDER (tests/golden/README.md)
 #   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
+#   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -20,7 +21,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers mutation lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers mutation differential lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -45,6 +46,9 @@ types: $(INSTALLED)
 
 mutation: $(INSTALLED)
 	$(BIN)/python -m tests.mutation $(ARGS)
+
+differential: $(INSTALLED)
+	$(BIN)/python -m tests.differential $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)

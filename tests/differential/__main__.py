@@ -1,0 +1,56 @@
+"""`make differential`: every case, or those asked for; writes docs/differential.md when every sweep was run whole."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from tests.differential.expected import reckoned
+from tests.differential.page import page, table
+from tests.differential.running import run, sampled
+from tests.differential.sweeps import SWEEPS, cases
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "differential.md"
+
+
+def main(words: list[str] | None = None) -> int:
+    told = _options().parse_args(words)
+    chosen = [case for case in cases(*told.sweep) if re.search(told.only, case.id)]
+    if told.sample:
+        chosen = sampled(chosen, told.sample, told.seed)
+    outcomes, started = [], time.monotonic()
+    for outcome in run(chosen, told.workers):
+        outcomes.append(outcome)
+        (seen,) = reckoned([outcome]).outcomes
+        if told.all or (seen.faults and not seen.expected):
+            print("NEW   " if seen.faults and not seen.expected else "      ", outcome.line, flush=True)
+        if len(outcomes) % 500 == 0:
+            print(f"... {len(outcomes)} of {len(chosen)} cases, {time.monotonic() - started:.0f} s", flush=True)
+    found = reckoned(outcomes)
+    whole = not (told.sweep or told.only or told.sample)
+    for line, outcome in found.mended:
+        print("MENDED", outcome.id, "is expected to fail", f"({line.kind}: {line.because})", "and does not:", outcome.verdict)
+    for line in found.idle if whole else ():
+        print("IDLE  ", line.ids, line.kind, "matches no failure")
+    print(table(found))
+    if whole and found.passed(whole):
+        PAGE.write_text(page(found), encoding="utf-8")
+    return not found.passed(whole)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
+    parser.add_argument("--sweep", action="append", default=[], choices=sorted(SWEEPS), help="only this one; may be repeated")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="only cases whose id this regular expression finds")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only so many cases, over all sweeps")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--all", action="store_true", help="print every outcome, not only what is new")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
