@@ -17,6 +17,7 @@ import convert.prepare
 import mappings
 import surgery
 from convert.checkpoint import open_checkpoint
+from convert.edits.delta import apply_delta
 from convert.edits.lora import merge_lora
 from convert.planning import Plan
 from convert.prepare import open_artefact, plan_artefact, plan_conversion, plan_repack
@@ -29,7 +30,7 @@ from mappings.family import Family, Fixed, Setting
 from surgery.errors import UsageError
 from tests.convert.test_cli import weightsmith
 from tests.edits.adapters import trained
-from tests.goldens import golden
+from tests.goldens import golden, goldens
 from tests.verification.seventy import FFN, HEADS, HIDDEN, KV, LAYERS, VOCAB, shapes, size
 
 Config = dict[str, Any]
@@ -205,6 +206,18 @@ def test_an_adapter_is_merged_into_the_miniature(tmp_path):
     adapter = trained(base, tmp_path / "adapter", torch.tensor([[1, 2, 3]]), target_modules=["q_proj", "down_proj"])
     plan = plan_artefact(merge_lora(open_artefact(open_checkpoint(base)), adapter.folder))
     found = seen(plan, tmp_path / "out")
+    assert found.ran and found.passed, found.sentence
+    assert found.against == "LlamaForCausalLM under peft"
+
+
+@pytest.mark.parametrize("case", [case.name for case in goldens("lora-", "delta-")])
+def test_what_is_added_is_added_in_miniature(case, tmp_path):
+    """Adapters as peft saves them in all their forms, by peft; deltas of Vicuna and Alpaca, by our decoder."""
+    folder = golden(case).checkpoint
+    base = open_artefact(open_checkpoint(folder / "base"))
+    pad = "zero" if "zero" in case else "mean"
+    added = merge_lora(base, folder / "adapter") if case.startswith("lora-") else apply_delta(base, folder / "delta", pad=pad)
+    found = seen(plan_artefact(added, "mistral"), tmp_path / "out")
     assert found.ran and found.passed, found.sentence
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from convert.checkpoint import Checkpoint, open_adapter, open_checkpoint
+from convert.edits.adapter_config import read_config
 from convert.verification.witness.config import shrunk
 from convert.verification.witness.vocabulary import Tokens
 from convert.verification.witness.weights import random_weights, store
@@ -25,7 +26,8 @@ from surgery.errors import ConversionError, show
 from surgery.model import Applied
 
 _ROOT = "base_model.model."
-_UNTRAINED = (".original_module.", ".base_layer.")
+_UNTRAINED = ("original_module", "base_layer")
+_STEP = 0.3  # of what an adapter adds, relative to what is there
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ def _adapter(place: Path, base: Base, folder: Path) -> Path:
 
     real = {as_in_rows(base.family, name): stored.shape for name, stored in base.checkpoint.tensors.items()}
     opened = open_adapter(place)
+    config = read_config(opened.config)
     random = torch.Generator().manual_seed(4)
     tensors: dict[str, Tensor] = {}
+    whole: dict[str, Tensor] = {}  # peft may keep a tensor under several names
     for key, stored in opened.tensors.items():
         module, what = _parted(key)
         name = as_in_rows(base.family, f"{module}.{'bias' if what.endswith('bias') else 'weight'}")
@@ -65,26 +69,37 @@ def _adapter(place: Path, base: Base, folder: Path) -> Path:
                 continue  # of a layer that the miniature has not
             raise ConversionError(f"{show(key)} of the adapter names no tensor of a miniature")
         small = base.tensors[name]
-        lengths = dict(zip(real[name], small.shape, strict=True))
-        if "lora_" in what:
-            rank_first = what.startswith(("lora_A", "lora_embedding_A"))
-            shape = tuple(
-                n if (axis == 0) == rank_first and len(stored.shape) == 2 else lengths.get(n, len(base.tokens))
-                for axis, n in enumerate(stored.shape)
-            )
-            tensors[key] = torch.randn(shape, generator=random) * (0.5 / math.sqrt(shape[-1]))
+        if what.startswith("lora_"):
+            lengths = dict(zip(real[name], small.shape, strict=True))
+            tensors[key] = _product(what, stored.shape, lengths, len(base.tokens), config.factor(module), random)
             continue
         rows = small.shape[0] if stored.shape[0] == real[name][0] else len(base.tokens)
-        fresh = small.clone() if any(f".{word}" in key for word in ("original_module", "base_layer.weight")) else None
-        value = torch.randn((rows, *small.shape[1:]), generator=random) * small.std()
-        if fresh is not None:
-            kept = min(rows, len(fresh))
-            value[:kept] = fresh[:kept]
-        tensors[key] = value
+        if what.startswith(_UNTRAINED) and not what.endswith("bias"):
+            grown = torch.randn((rows, *small.shape[1:]), generator=random) * small.std()
+            grown[: len(small)] = small[:rows]
+            tensors[key] = grown
+            continue
+        if name not in whole:
+            whole[name] = torch.randn((rows, *small.shape[1:]), generator=random) * small.std() + small.mean()
+        tensors[key] = whole[name].clone()
     folder.mkdir(parents=True)
     shutil.copyfile(place / "adapter_config.json", folder / "adapter_config.json")
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     return folder
+
+
+def _product(
+    what: str, shape: tuple[int, ...], lengths: Mapping[int, int], tokens: int, factor: float, random: torch.Generator
+) -> Tensor:
+    """One of the two matrices of a LoRA, or the bias of the second: rank and place of the rank are the real one's.
+
+    ``lengths`` are the real lengths of the tensor it changes with the miniature's; a length that it lacks is of grown
+    embeddings, which have as many ``tokens`` as the output.
+    """
+    down = what.startswith(("lora_A", "lora_embedding_A"))
+    small = [n if len(shape) == 2 and (axis == 0) == down else lengths.get(n, tokens) for axis, n in enumerate(shape)]
+    noise = torch.randn(small, generator=random)
+    return noise / math.sqrt(small[-1]) if down else noise * (_STEP / (abs(factor) * math.sqrt(shape[-1]) or 1.0))
 
 
 def _parted(key: str) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,14 @@ class Library:
     def has(self, config: Mapping[str, Any]) -> bool:
         return config.get("model_type") in self.classes
 
-    def logits(self, folder: Path, prompts: Iterable[Tensor]) -> tuple[str, list[Tensor]]:
+    def logits(
+        self, folder: Path, prompts: Iterable[Tensor], adapters: Sequence[Path] = (), rows: int | None = None
+    ) -> tuple[str, list[Tensor]]:
         """The name of the class that config.json asks for, and its logits for each batch of prompts, float32.
 
-        ``Unloadable`` where it raises, or says that keys are missing, unexpected or of another shape.
+        ``adapters`` are put on it by peft one after the other, unmerged but for those that another one is trained on, after
+        its embeddings were given ``rows`` rows. ``Unloadable`` where anything raises, or where keys are missing, unexpected
+        or of another shape.
         """
         from transformers import AutoModelForCausalLM
 
@@ -54,13 +60,38 @@ class Library:
                 "config.json ties the output projection to the embeddings, and both are stored with different values: this "
                 "version keeps both, others drop one"
             )
+        name = type(model).__name__
+        if adapters:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what the libraries will leave out one day
+                name, model = f"{name} under peft", _adapted(model, adapters, rows)
         model.eval()
         try:
             with torch.inference_mode():
                 each = [model(ids, use_cache=False).logits.float() for ids in prompts]
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise Unloadable(f"it loads and does not run: {_said(error)}") from error
-        return type(model).__name__, each
+        return name, each
+
+
+def has_peft() -> bool:
+    """Whether peft is there to put an adapter on a stock class."""
+    return find_spec("peft") is not None
+
+
+def _adapted(model: Any, adapters: Sequence[Path], rows: int | None) -> Any:
+    """The model with adapters on it, as whoever trained them had it."""
+    from peft import PeftModel
+
+    try:
+        if rows is not None:
+            model.resize_token_embeddings(rows, mean_resizing=False)
+        for number, adapter in enumerate(adapters):
+            model = PeftModel.from_pretrained(model, str(adapter))
+            model = model if number == len(adapters) - 1 else model.merge_and_unload()
+    except Exception as error:  # whatever the library raises on an adapter: it does not judge it
+        raise Unloadable(f"peft: {_said(error)}") from error
+    return model
 
 
 def _torn(model: Any) -> bool:

@@ -24,7 +24,7 @@ from convert.verification.weights import open_weights
 from convert.verification.witness import judge
 from convert.verification.witness.additions import Base, small_edit
 from convert.verification.witness.config import Small, laid_over, shrunk
-from convert.verification.witness.library import Library, Unloadable, library
+from convert.verification.witness.library import Library, Unloadable, has_peft, library
 from convert.verification.witness.vocabulary import Vocabulary, vocabulary
 from convert.verification.witness.weights import random_weights, store
 from convert.wish import Wish
@@ -40,6 +40,8 @@ from surgery.passes.zero_biases import BIASED
 _MEMORY = 2_000_000_000  # bytes beyond what the libraries map
 #: edits that change no more than how numbers are stored: a miniature is float32 throughout
 _STORAGE = ("cast",)
+#: how peft merges an adapter
+_PLAINLY = {"weight": 1.0, "subtract": False}
 
 
 def main() -> None:
@@ -105,9 +107,9 @@ class _Twins:
         truth: Sequence[Tensor] | None = None
         if own:
             try:
-                by, truth = found.logits(self.source.path, ids)
+                by, truth = found.logits(self.source.path, ids, self.adapters, self._rows())
             except Unloadable as error:
-                remark = f"the source's own class does not take it ({error})"
+                remark = f"the library does not take the source ({error})"
         if truth is None:
             decoder = decoder or self._decoder()
             by = f"{decoder.family}'s reference decoder"
@@ -125,8 +127,18 @@ class _Twins:
         }  # fmt: skip
 
     def _own_class(self, found: Library) -> bool:
-        plain = not self.source_additions and self.family.stored == "safetensors"
-        return plain and found.has(self.small.config)
+        """Whether the library computes the source's side: by its own class, with peft where adapters are merged into it."""
+        whole = all(one["kind"] == "adapter" and one["options"] == _PLAINLY for one in self.source_additions)
+        plain = not self.source_additions or (whole and has_peft())
+        return plain and self.family.stored == "safetensors" and found.has(self.small.config)
+
+    @property
+    def adapters(self) -> list[Path]:
+        return [Path(one["path"]) for one in self.source_additions]
+
+    def _rows(self) -> int | None:
+        rows = len(self.vocabulary.output)
+        return rows if rows != len(self.vocabulary.source) and not self.vocabulary.renumbered else None
 
     @property
     def source_additions(self) -> list[dict[str, Any]]:
