@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.shared import SHARED
+from tests.goldens import GOLDEN, goldens
+from tests.shared import SHARED, needs_shared
 
 # Set before anything imports torch or huggingface_hub, and inherited by every command that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,6 +38,10 @@ LEFT_OUT = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    outside = {case.name for case in goldens() if case.folder.parent != GOLDEN}
+    for item in items:  # a golden case that only ../shared has
+        if not outside.isdisjoint(map(str, _parameters(item))):
+            item.add_marker(needs_shared)
     if config.getoption("--left-out"):
         others = [item for item in items if not any(item.get_closest_marker(marker) for marker in LEFT_OUT)]
         config.hook.pytest_deselected(items=others)
@@ -46,6 +51,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if item.get_closest_marker(marker):
                     item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _parameters(item: pytest.Item) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -35,8 +35,9 @@ def test_browser(): pass
 def run(tmp_path: Path):
     """Our conftest.py and configuration over another suite; with ../shared or without."""
     root = tmp_path / "clone"
-    (root / "tests").mkdir(parents=True)
-    for file in ("tests/__init__.py", "tests/conftest.py", "tests/shared.py", "setup.cfg"):
+    (root / "tests" / "golden" / "here").mkdir(parents=True)
+    (root / "tests" / "golden" / "here" / "provenance.json").touch()
+    for file in ("tests/__init__.py", "tests/conftest.py", "tests/goldens.py", "tests/shared.py", "setup.cfg"):
         shutil.copy(ROOT / file, root / file)
     (root / "tests" / "test_suite.py").write_text(SUITE)
 
@@ -62,6 +63,19 @@ def test_a_bare_run_says_what_it_left_out_and_why(run):
 def test_what_a_bare_run_left_out_runs_by_itself_where_everything_is(run):
     *_, counted = run("--slow", "--left-out", shared=True)
     assert counted.startswith("3 passed, 2 deselected in ")
+
+
+def test_a_golden_case_that_only_the_others_have_counts_as_theirs(run, tmp_path):
+    suite = (
+        "import pytest\nfrom tests.goldens import goldens\n"
+        "@pytest.mark.parametrize('case', goldens(), ids=str)\ndef test_case(case): pass\n"
+        "@pytest.mark.parametrize('name', [case.name for case in goldens()])\ndef test_name(name): pass\n"
+    )
+    (tmp_path / "clone" / "tests" / "test_suite.py").write_text(suite)
+    (tmp_path / "shared" / "golden" / "there").mkdir(parents=True)
+    (tmp_path / "shared" / "golden" / "there" / "provenance.json").touch()
+    assert run(shared=True)[-1].startswith("4 passed")
+    assert run("--left-out", shared=True)[-1].startswith("2 passed, 2 deselected")
 
 
 def test_with_nothing_left_out_nothing_is_said(run):

@@ -86,8 +86,8 @@ def test_the_config_says_the_table_in_every_form(tmp_path):
     assert config["num_key_value_heads"] == source["multi_query_group_num"]
 
 
-def test_heads_with_keys_of_their_own_lie_one_after_another(tmp_path):
-    """The fused tensor of a grouped checkpoint, laid out anew by hand, gives the same GLM."""
+def per_head(folder):
+    """chatglm3 without multi_query_attention: its fused tensors laid out anew by hand, keys repeated for every head."""
     source, config = tensors(golden("chatglm3").checkpoint), config_of(golden("chatglm3").checkpoint)
     heads, groups, head = config["num_attention_heads"], config["multi_query_group_num"], config["kv_channels"]
     spread = [group for group in range(groups) for _ in range(heads // groups)]
@@ -95,11 +95,14 @@ def test_heads_with_keys_of_their_own_lie_one_after_another(tmp_path):
         q, k, v = source[key].split([heads * head, groups * head, groups * head])
         q, k, v = (part.unflatten(0, (-1, head)) for part in (q, k, v))
         source[key] = torch.cat([q, k[spread], v[spread]], 1).flatten(0, 1).contiguous()
-    folder = tmp_path / "per-head"
     folder.mkdir()
     save_file(source, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps({**config, "multi_query_attention": False}))
-    plan = converted(folder, "glm", tmp_path / "glm")
+    return folder
+
+
+def test_heads_with_keys_of_their_own_lie_one_after_another(tmp_path):
+    plan = converted(per_head(tmp_path / "per-head"), "glm", tmp_path / "glm")
     assert plan.source == "chatglm-per-head"
     assert logits_apart("chatglm3", tmp_path / "glm") <= 1e-4
     back = converted(tmp_path / "glm", "chatglm", tmp_path / "back")

@@ -20,6 +20,9 @@ from mappings import families
 from mappings.family import Family
 from surgery.errors import ConversionError
 from tests.goldens import Golden, golden, goldens
+from tests.mappings.pairs import randomised, saved
+from tests.mappings.test_chatglm import per_head
+from tests.oracle import transformers
 from tests.verification.decoding import BAICHUAN
 from tests.writing import write
 
@@ -174,6 +177,38 @@ def test_a_mistake_in_a_table_fails_symbolically_and_by_logits(name, damaged, tm
     write(plan, tmp_path / "out", verify="off")
     verdict = verify(open_checkpoint(case.checkpoint), open_checkpoint(tmp_path / "out"), exactness="algebraic")
     assert not verdict.passed
+
+
+def exchanged(plan: Plan, one: str, other: str) -> Plan:
+    """The plan with the contents of two outputs exchanged."""
+    boxes = {output.name: output.boxes for file in plan.files for output in file.outputs}
+    boxes[one], boxes[other] = boxes[other], boxes[one]
+    files = (
+        replace(file, outputs=tuple(replace(output, boxes=boxes[output.name]) for output in file.outputs))
+        for file in plan.files
+    )
+    return replace(plan, files=tuple(files))
+
+
+def test_keys_of_every_head_are_followed_through_the_fused_tensor(tmp_path):
+    plan = plan_conversion(open_checkpoint(per_head(tmp_path / "in")), "glm")
+    lineage, at = prove(plan), "model.layers.1.self_attn."
+    assert lineage.passed and "chatglm-per-head" in lineage.how
+    assert not prove(exchanged(plan, f"{at}k_proj.weight", f"{at}v_proj.weight")).passed
+
+
+def test_norms_of_heads_are_followed_by_their_names(tmp_path):
+    library = transformers()
+    config = library.StableLmConfig(
+        vocab_size=31, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, partial_rotary_factor=0.5, qk_layernorm=True,
+    )  # fmt: skip
+    folder = saved(randomised(library.StableLmForCausalLM(config)), tmp_path / "in")
+    plan = plan_conversion(open_checkpoint(folder), "stablelm")
+    lineage, at = prove(plan), "model.layers.1.self_attn.q_layernorm.norms."
+    assert lineage.passed and lineage.tensors == plan.tensors
+    wrong = prove(exchanged(plan, f"{at}0.weight", f"{at}3.weight"))
+    assert not wrong.passed and f"{at}0.weight comes from {at}3.weight" in wrong.sentence
 
 
 def test_an_element_written_twice_or_never_is_a_fault():
