@@ -3,54 +3,99 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 import torch
 
+import convert.writing
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
 from surgery.errors import ConversionError
 from tests.goldens import golden
 from tests.oracle import transformers
 from tests.shared import SHARED, needs_shared
+from tests.trained.checkpoints import meta_folder, size_of, widened
+from tests.trained.corpus import ASKED
+from tests.trained.kinds import kind
+from tests.trained.truth import ids
 from tests.writing import write
 
 STORIES = ["stories260K-baichuan", "stories260K-yi", "stories260K-internlm2"]
 
 
+#: goldens whose embedding is widened for a vocabulary of their vendor's kind, and what they become
+WIDENED = {
+    "llama-mha": ("llama", "mistral"), "yi-6b": ("yi", "llama"), "baichuan-7b": ("baichuan1", "llama"),
+    "internlm2-7b": ("internlm2", "llama"), "chatglm3": ("chatglm3", "llama"), "qwen-7b": ("qwen", "qwen2"),
+    "minicpm-2b": ("minicpm", "llama"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDENED)
+def test_a_converted_checkpoint_reads_text_as_its_source_did(name, tmp_path):
+    own = kind(WIDENED[name][0])
+    rows = 1 + max(max(own.specials.values(), default=0), max(own.unspelled.values(), default=0), size_of(own) - 1)
+    source = widened(golden(name).checkpoint, rows, own.files, tmp_path / "source")
+    done = convert.writing.write(plan_conversion(open_checkpoint(source), WIDENED[name][1]), tmp_path / "out")
+    assert done.tokenizer is not None and done.tokenizer.recipe == own.recipe
+    tokenizer = transformers().AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    texts = [text for text in ASKED[::3] if not (own.moved and any(map(unicodedata.combining, text)))]
+    for text in texts:
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids(own, text), text
+
+
+def test_metas_own_folder_is_read_with_its_tiktoken_ranks(tmp_path):
+    """Meta's layout: params.json, consolidated.00.pth and tokenizer.model, which for Llama 3 are ranks."""
+    own = kind("llama3")
+    source = meta_folder(tmp_path / "source", 128256, own.files)
+    convert.writing.write(plan_conversion(open_checkpoint(source), "llama"), tmp_path / "out")
+    tokenizer = transformers().AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    for text in ASKED[::3]:
+        assert tokenizer(text)["input_ids"] == [128000, *ids(own, text)], text
+
+
 @needs_shared
-@pytest.mark.parametrize("name", STORIES)
-def test_a_real_model_tells_the_same_story_through_its_own_tokenizer(name, tmp_path):
+def test_real_models_tell_the_same_story_through_their_own_tokenizers(tmp_path):
     truth = json.loads((SHARED / "real" / "stories260K" / "expected.json").read_text())
-    plan = plan_conversion(open_checkpoint(SHARED / "real" / name), "llama")
-    done = write(plan, tmp_path / "out")
-    assert done.tokenizer is not None and done.tokenizer.identical
     library = transformers()
-    tokenizer = library.AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=False)
-    model = library.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
-    for prompt in truth["prompts"]:
-        # the truth is Llama's, with <s> in front; Baichuan's and Yi's own classes put nothing there
-        assert tokenizer(prompt["text"], add_special_tokens=False)["input_ids"] == prompt["ids"][1:]
-    start = torch.tensor([[1]])
-    with torch.inference_mode():
-        told = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=200, do_sample=False)
-    assert tokenizer.decode(told[0], skip_special_tokens=True).strip() == truth["oracle_greedy_200_tokens_from_bos"]
+    for name in STORIES:
+        done = write(plan_conversion(open_checkpoint(SHARED / "real" / name), "llama"), tmp_path / name)
+        assert done.tokenizer is not None and done.tokenizer.identical
+        tokenizer = library.AutoTokenizer.from_pretrained(tmp_path / name, trust_remote_code=False)
+        model = library.AutoModelForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32).eval()
+        for prompt in truth["prompts"]:
+            # the truth is Llama's, with <s> in front; Baichuan's and Yi's own classes put nothing there
+            assert tokenizer(prompt["text"], add_special_tokens=False)["input_ids"] == prompt["ids"][1:]
+        start = torch.tensor([[1]])
+        with torch.inference_mode():
+            told = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=200, do_sample=False)
+        assert tokenizer.decode(told[0], skip_special_tokens=True).strip() == truth["oracle_greedy_200_tokens_from_bos"]
 
 
-@needs_shared
-def test_a_tokenizer_of_another_model_is_refused_before_it_is_published(tmp_path):
-    source = tmp_path / "source"
+def refused_and_carried(vocabulary, folder):
+    """Asserts that a Yi with a vocabulary of more ids than it has rows is not converted, unless its files are carried."""
+    source = folder / "source"
     source.mkdir()
     for file in golden("yi-6b").checkpoint.iterdir():
         (source / file.name).write_bytes(file.read_bytes())
-    (source / "tokenizer.model").write_bytes((SHARED / "tokenizers" / "yi" / "vendor" / "tokenizer.model").read_bytes())
+    (source / "tokenizer.model").write_bytes(vocabulary)
     plan = plan_conversion(open_checkpoint(source), "llama")
     with pytest.raises(ConversionError, match=r"ids up to 63999.*283 rows.*--tokenizer carry"):
-        write(plan, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        write(plan, folder / "out")
+    assert not (folder / "out").exists()
     carried = plan_conversion(open_checkpoint(source), "llama", tokenizer="carry")
-    write(carried, tmp_path / "out")
-    assert (tmp_path / "out" / "tokenizer.model").read_bytes() == (source / "tokenizer.model").read_bytes()
+    convert.writing.write(carried, folder / "out")
+    assert (folder / "out" / "tokenizer.model").read_bytes() == (source / "tokenizer.model").read_bytes()
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_it_is_published(tmp_path):
+    refused_and_carried(kind("yi").files["tokenizer.model"], tmp_path)
+
+
+@needs_shared
+def test_the_vendors_tokenizer_beside_a_smaller_model_is_refused_too(tmp_path):
+    refused_and_carried((SHARED / "tokenizers" / "yi" / "vendor" / "tokenizer.model").read_bytes(), tmp_path)
 
 
 def test_a_pointer_instead_of_a_tokenizer_is_named(tmp_path):

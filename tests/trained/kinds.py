@@ -216,9 +216,11 @@ KINDS: tuple[Kind, ...] = (
         add_bos_token=False, add_eos_token=False, added_tokens_decoder=_decoder(_YI), bos_token="<|startoftext|>",
         eos_token="<|endoftext|>", pad_token="<unk>", unk_token="<unk>", additional_special_tokens=list(_YI)[3:]),
         "sentencepiece", _YI, chat="yi"),
-    Kind("chatglm2", "chatglm2", "chatglm2", _sp(Spelled(size=64789), **_CHATGLM), "sentencepiece",
+    Kind("chatglm2", "chatglm2", "chatglm2", _sp(Spelled(size=64789), **_CHATGLM,
+        name_or_path="THUDM/chatglm2-6b"), "sentencepiece",
         unspelled=_from(64789, "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"), prefix=(64790, 64792), chat="chatglm2"),
-    Kind("chatglm3", "chatglm3", "chatglm3", _sp(Spelled(size=64789), **_CHATGLM), "sentencepiece",
+    Kind("chatglm3", "chatglm3", "chatglm3", _sp(Spelled(size=64789), **_CHATGLM,
+        name_or_path="THUDM/chatglm3-6b"), "sentencepiece",
         unspelled=_from(64789, "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>", "<|assistant|>",
                         "<|observation|>"), prefix=(64790, 64792), chat="chatglm3"),
     Kind("internlm", "internlm", "internlm", _sp(Spelled(
