@@ -145,6 +145,6 @@ class Facts(Mapping[str, Any]):
         if {"heads", "kv"} <= known.keys() and known["kv"]:
             sizes["group"] = known["heads"] // known["kv"]
         if "head" in known:
-            rotated = round(known["head"] * self["rope.share"])
+            rotated = int(known["head"] * self["rope.share"])  # as transformers does, modeling_rope_utils.py (5.23) 181
             sizes |= {"pair": rotated // 2, "half": (known["head"] - rotated) // 2}
         return sizes

@@ -7,6 +7,7 @@ large that the angle is nothing at any length. transformers 5 says the same with
 
 from __future__ import annotations
 
+from math import nextafter
 from typing import Any
 
 from surgery.model import Model
@@ -70,8 +71,18 @@ def turn_part_of_heads(model: Model) -> Model:
                 ]
                 tensors[turned], rest = (narrowed(whole, region) for region in regions)
                 tensors[still] = renamed(rest, "pair", "half")
-    part = {"rope__share": 2 * pair / head, "rope__theta": theta, "rope__scaling": None}
+    part = {"rope__share": share_of(2 * pair, head), "rope__theta": theta, "rope__scaling": None}
     return Model(facts, tensors).having("rotated in part", **part)
+
+
+def share_of(rotated: int, head: int) -> float:
+    """The share of a head that is so many of its elements, whose product with the head's width is not cut to one less.
+
+    >>> int(94 * (6 / 94)), int(94 * share_of(6, 94))
+    (5, 6)
+    """
+    share = rotated / head
+    return share if int(head * share) == rotated else nextafter(share, 1.0)
 
 
 def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -> tuple[float, int] | None:
