@@ -208,7 +208,8 @@ def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> A
     facts = read_facts(family, checkpoint.config, accept=frozenset(accept))
     decoded = decode(family, facts, checkpoint.tensors)
     check_alike(checkpoint, decoded.alike)
-    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=family.notes, left=decoded.left)
+    notes = (*family.notes, *decoded.notes)
+    return Artefact(decoded.model, family.name, family.variant, checkpoint, notes=notes, left=decoded.left)
 
 
 def _assemble(

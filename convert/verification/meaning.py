@@ -132,16 +132,19 @@ def _family(config: Config) -> str:
         return "qwen-first"
     if kind == "chatglm" and "padded_vocab_size" not in config:
         return "chatglm1"
+    if kind == "chatglm" and not config.get("multi_query_attention"):
+        return "chatglm-per-head"
     return str(kind)
 
 
 def _share(config: Config, spelling: Spelling) -> float:
     """The rotated share of each head; transformers 5 writes it into rope_parameters."""
-    key = "partial_rotary_factor"
-    if key in spelling.fixed:
-        return float(spelling.fixed[key])
+    share = "partial_rotary_factor"
+    if share in spelling.fixed:
+        return float(spelling.fixed[share])
+    key = spelling.names.get(share, share)
     stated = (table.get(key) for table in (config, config.get("rope_parameters") or {}))
-    return float(next((value for value in stated if value is not None), spelling.defaults.get(key, 1.0)))
+    return float(next((value for value in stated if value is not None), spelling.defaults.get(share, 1.0)))
 
 
 def _ids(found: Any) -> tuple[int, ...] | None:
@@ -318,7 +321,7 @@ _SPELLINGS: dict[str, Spelling] = {
     "qwen": Spelling(
         names={
             "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
-            "max_position_embeddings": "seq_length",
+            "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
         defaults={"rms_norm_eps": 1e-6, "max_position_embeddings": 8192},
         fixed=_QWEN,
@@ -328,7 +331,7 @@ _SPELLINGS: dict[str, Spelling] = {
         names={
             "num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head",
             "vocab_size": "padded_vocab_size", "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
-            "max_position_embeddings": "seq_length",
+            "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
         defaults={"rms_norm_eps": 1e-5, "max_position_embeddings": 8192}, fixed=_QWEN,
         more=lambda config, variant: {"ffn": config["ffn_hidden_size"] // 2},
@@ -379,4 +382,5 @@ _SPELLINGS: dict[str, Spelling] = {
     "deepseek_v3": Spelling(more=_deepseek),
     "llama4": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 500000.0}, more=_llama4),
 }  # fmt: skip
+_SPELLINGS["chatglm-per-head"] = _SPELLINGS["chatglm"]
 _SPELLINGS["llama4_text"] = _SPELLINGS["llama4"]

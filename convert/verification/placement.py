@@ -101,6 +101,14 @@ def _chatglm(shape: Shape, role: str, row: int) -> int:
     return _stacked(shape, role, _pairs(shape, role, row))
 
 
+def _chatglm_per_head(shape: Shape, role: str, row: int) -> int:
+    """For every head: its query, its key, its value."""
+    if role not in _PACKED:
+        return _stacked(shape, role, row)
+    head, d = divmod(_pairs(shape, role, row), shape.dim)
+    return (3 * head + _PACKED.index(role)) * shape.dim + d
+
+
 def _qwen(shape: Shape, role: str, row: int) -> int:
     return _stacked(shape, role, _partial(shape, role, row)) if role in _PACKED else row
 
@@ -182,6 +190,7 @@ FORMULAS: dict[str, Formula] = {
     ),
 }  # fmt: skip
 FORMULAS["qwen-first"] = FORMULAS["qwen"]
+FORMULAS["chatglm-per-head"] = replace(FORMULAS["chatglm"], row=_chatglm_per_head)
 
 
 def nested(formula: Formula, prefix: str) -> Formula:
