@@ -108,14 +108,9 @@ def plan_artefact(
     _check_passes("mend", mends, (p.name for p in PASSES))
     _check_passes("prefer", prefer, (name for p in PASSES if p.instead_of for name in (p.name, p.instead_of)))
     model = _as_dtype(artefact.model, dtype)
-    target = target_family(to or artefact.family, model)
+    target, legal, passes = _legal(artefact, model, to or artefact.family, mends, prefer)
     if tensor_parallel != 1 and target.stored != "consolidated":
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
-    model = with_known_zeros(checkpoint, model, {r.fact for r in refusals(target, model.facts)})
-    try:
-        legal, passes = legalise(model, partial(refusals, target), mends=mends, prefer=prefer)
-    except Unexpressible as refusal:
-        raise refusal.between(artefact.label, target.name) from None
     legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
     warned = served(target, legal.facts, consumers)
     return _assemble(
@@ -137,6 +132,32 @@ def plan_artefact(
         notes=(*artefact.notes, *widened, *warned),
         left=artefact.left,
         least=max((p.exactness for p in passes), default=Exactness.BYTE),
+    )
+
+
+def _legal(
+    artefact: Artefact, model: Model, to: str, mends: list[str], prefer: list[str]
+) -> tuple[Family, Model, tuple[Pass, ...]]:
+    """The variant of ``to`` that the output will be read as, the model as that can express it, and the passes that ran."""
+    failures: list[Unexpressible] = []
+    read_as: list[str] = []
+    for target in target_families(to, model):
+        known = with_known_zeros(artefact.origin, model, {r.fact for r in refusals(target, model.facts)})
+        try:
+            legal, passes = legalise(known, partial(refusals, target), mends=mends, prefer=prefer)
+        except Unexpressible as refusal:
+            failures.append(refusal.between(artefact.label, target.name))
+            continue
+        config = write_config(target, legal.facts)
+        found = recognise(families(), {target.nested: config} if target.nested else config)
+        if target in found:
+            return target, legal, passes
+        read_as.append(f"{target.label} would be read as {listed(f.label for f in found) if found else 'none'}")
+    if failures and not read_as:
+        raise failures[0] from None
+    raise ConversionError(
+        f"{artefact.label} -> {to}: no variant of it would be read again as what was written ({'; '.join(read_as)}), because "
+        "its files cannot say what tells the variants apart. Nothing was written."
     )
 
 
@@ -167,12 +188,12 @@ def identify(config: Mapping[str, Any], source: str | None = None, variant: str 
     )
 
 
-def target_family(to: str, model: Model) -> Family:
-    """The variant of ``to`` that can express the most of the model; the first listed where several can."""
+def target_families(to: str, model: Model) -> tuple[Family, ...]:
+    """The variants of ``to``, the one first that can express the most of the model; as listed where several can."""
     named = [f for f in families() if to in (f.name, f.label) and not f.partial]
     if not named:
         raise UsageError(f"there is no family {show(to)} to write; `convert families` lists them.")
-    return min(named, key=lambda f: len(refusals(f, model.facts)))
+    return tuple(sorted(named, key=lambda f: len(refusals(f, model.facts))))
 
 
 def plan_repack(
