@@ -17,6 +17,7 @@ from convert.tokenizing import How, has_tokenizer
 from convert.zeros import with_known_zeros
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
+from mappings.elsewhere import known_by
 from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
 from mappings.slabs import names_all
@@ -170,20 +171,22 @@ def identify(config: Mapping[str, Any], source: str | None = None, variant: str 
     if variant is not None:
         # the variant decides where the config leaves it open, so the rest of the recognition is not asked
         akin = [f for f in named if f.variant == variant and (found == () or f.name in {g.name for g in found})]
-        akin = [f for f in akin if f.recognise.model_type in ("", config.get("model_type"))]
+        akin = [f for f in akin if f.recognise.names(config)]
         if not akin:
             known = sorted({f.variant for f in named if f.variant})
             raise UsageError(f"there is no variant {show(variant)} of this family; known are {listed(known, 20)}.")
         return (akin[0],)
     if found:
         return found
-    alike = [f for f in named if f.recognise.model_type and f.recognise.model_type == config.get("model_type")]
+    alike = [f for f in named if f.recognise.model_type and f.recognise.names(config)]
     if len(alike) > 1:
         raise _ambiguous(tuple(alike))
     said = f"model_type {show(config.get('model_type'))}, architectures {show(config.get('architectures'))}"
     wanted = f"{source}" if source else f"any of the {len({f.name for f in named})} families known"
+    it = known_by(config)
+    told = f" It is {it.title}: {'; '.join(it.reasons)}. Instead: {it.instead}." if it and it.instead else ""
     raise ConversionError(
-        f"config.json ({said}) is not {wanted}. `convert families` lists what can be read; `convert repack` rewrites any "
+        f"config.json ({said}) is not {wanted}.{told} `convert families` lists what can be read; `convert repack` rewrites any "
         "checkpoint as safetensors without touching its layout."
     )
 

@@ -17,9 +17,13 @@ from mappings.via import SAME, Via
 
 @dataclass(frozen=True)
 class Recognise:
-    """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have."""
+    """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have.
+
+    The dots of a key in ``present`` descend.
+    """
 
     model_type: str = ""
+    aliases: tuple[str, ...] = ()  # other model_types of the same class
     architectures: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
@@ -30,13 +34,28 @@ class Recognise:
         stated = config.get("architectures")
         named = stated if isinstance(stated, list | tuple) else ()
         return (
-            (not self.model_type or config.get("model_type") == self.model_type)
+            self.names(config)
             and (not self.architectures or any(name in self.architectures for name in named))
-            and all(config.get(key) is not None for key in self.present)
+            and all(lookup(config, key) is not None for key in self.present)
             and all(config.get(key) is None for key in self.absent)
             and all(config.get(key) == value for key, value in self.values.items())
             and all(config.get(key) != value for key, value in self.unlike.items())
         )
+
+
+    def names(self, config: Mapping[str, Any]) -> bool:
+        """Whether the config has the model_type, or need not have one."""
+        return self.model_type in ("", config.get("model_type")) or config.get("model_type") in self.aliases
+
+
+def lookup(config: Mapping[str, Any], key: str) -> Any:
+    """The value under a key whose dots descend, or None."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
     tensors: dict[str, Expr] = {}
     held: dict[str, str] = {}
     missing, wrong, used, alike = [], [], set(), []
-    for slot, name, roles in slots(rows, facts, sizes):
+    named = list(slots(rows, facts, sizes))
+    _check_names(family, named)
+    for slot, name, roles in named:
         found = stored.get(name)
         if found is None:
             missing.append(name)
@@ -123,6 +125,7 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
     if family.stored == "consolidated":
         _check_cuts(rows, sizes, files)
     named = list(slots(rows, model.facts, sizes))
+    _check_names(family, named)
     _check_roles(family, model, named)
     for slot, name, roles in named:
         parts = []
@@ -143,6 +146,15 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
             continue
         for file in range(files):
             yield _shard(slot, f"{file}/{name}", dtype, parts, file, files)
+
+
+def _check_names(family: Family, named: Iterable[tuple[Slot, str, tuple[str, ...]]]) -> None:
+    """No two rows name one tensor: a fault of the table, by which a file would hold the name twice or lose one of the two."""
+    rows: dict[str, str] = {}
+    for slot, name, _ in named:
+        if name in rows:
+            raise AssertionError(f"{family.label}: two rows name {name}, for {rows[name]} and for {slot.row.roles}")
+        rows[name] = slot.row.roles
 
 
 def _check_roles(family: Family, model: Model, named: Iterable[tuple[Slot, str, tuple[str, ...]]]) -> None:

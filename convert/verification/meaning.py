@@ -130,6 +130,8 @@ def _family(config: Config) -> str:
         return "internlm2"
     if kind == "qwen" and "n_embd" in config:
         return "qwen-first"
+    if kind == "kimi_k2":
+        return "deepseek_v3"
     if kind == "chatglm" and "padded_vocab_size" not in config:
         return "chatglm1"
     if kind == "chatglm" and not config.get("multi_query_attention"):

@@ -22,13 +22,13 @@ class Shape:
     heads: int
     kv: int
     dim: int
-    turned: int  # rotated dimensions of a head
+    turned: int  # rotated dimensions of a head, in pairs
     ffn: int
     hidden: int
 
     @classmethod
     def of(cls, m: Meaning, ffn: int) -> Shape:
-        return cls(m.heads, m.kv, m.dim, m.turned, ffn, m.hidden)
+        return cls(m.heads, m.kv, m.dim, m.turned + m.turned % 2, ffn, m.hidden)
 
 
 L = "model.layers.{layer}."

@@ -34,7 +34,7 @@ def turn_whole_heads(model: Model, kind: str = "longrope") -> Model:
     if facts["rope.share"] == 1.0 or facts["norm.qk"] is not None or pair == 0:
         return model
     ways = {"longrope": _longrope, "proportional": _proportional}
-    said = ways[kind](facts["rope.theta"], facts["rope.scaling"], head, pair, facts["context"])
+    said = ways[kind](facts["rope.theta"], facts["rope.scaling"], head, facts.rotated, facts["context"])
     if said is None:
         return model
     theta, scaling = said
@@ -96,7 +96,7 @@ def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -
         return None
     factors = tuple(table.get("short_factor", ()))
     pair = sum(factor < FILLER / 10 for factor in factors)
-    said = _longrope(theta, None, head, pair, context) if 0 < pair < head // 2 == len(factors) else None
+    said = _longrope(theta, None, head, 2 * pair, context) if 0 < pair < head // 2 == len(factors) else None
     if said is None:
         return None
     ours = dict(said[1] or ())
@@ -108,14 +108,14 @@ def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -
 _LISTS = ("short_factor", "long_factor")
 
 
-def _longrope(theta: float, scaling: Scaling, head: int, pair: int, context: int | None) -> Said | None:
+def _longrope(theta: float, scaling: Scaling, head: int, rotated: int, context: int | None) -> Said | None:
     """The same frequencies over the whole head; the factors of a longrope over the part are kept in them."""
-    table = dict(scaling or ())
+    table, pair = dict(scaling or ()), (rotated + 1) // 2
     if context is None or (table and (table["rope_type"] != "longrope" or table.get("attention_factor") is None)):
         return None
     # Both lengths are the same, or vLLM would derive an attention factor from their ratio and ignore the one given.
     plain: dict[str, Any] = {"factor": 1.0, "attention_factor": 1.0, "original_max_position_embeddings": context}
-    ratios = [theta ** (i / pair - 2 * i / head) for i in range(pair)]
+    ratios = [theta ** (2 * i / rotated - 2 * i / head) for i in range(pair)]
     filler = (FILLER,) * (head // 2 - pair)
     for key in _LISTS:
         own = table.get(key, (1.0,) * pair)
@@ -124,11 +124,12 @@ def _longrope(theta: float, scaling: Scaling, head: int, pair: int, context: int
     return theta, (("rope_type", "longrope"), *sorted({**plain, **kept}.items()))
 
 
-def _proportional(theta: float, scaling: Scaling, head: int, pair: int, context: int | None) -> Said | None:
-    share = 2 * pair / head
+def _proportional(theta: float, scaling: Scaling, head: int, rotated: int, context: int | None) -> Said | None:
+    pair = (rotated + 1) // 2
+    share = share_of(2 * pair, head)
     if scaling is not None or int(share * head // 2) != pair:
         return None
-    return theta ** (head / (2 * pair)), (("rope_type", "proportional"), ("partial_rotary_factor", share))
+    return theta ** (head / rotated), (("rope_type", "proportional"), ("partial_rotary_factor", share))
 
 
 def _still(name: str) -> str:

@@ -169,3 +169,31 @@ def test_what_a_library_makes_of_a_folder_is_judged_by_the_names_as_they_stand()
     header = open_checkpoint(golden("llama-gqa").checkpoint).tensors["model.norm.weight"]
     assert list(assembled(llama, {"_orig_mod.model.norm.weight": header})) == ["_orig_mod.model.norm.weight"]
     assert list(assembled(llama, {"norm.weight": header})) == ["model.norm.weight"]
+
+
+@pytest.mark.parametrize("case", [name for name in ("llama-tied", "gemma1-2b") if name in NATIVE])
+def test_an_index_that_lists_the_tied_head_which_no_file_has_is_no_damage(case, tmp_path):
+    source = saved(case, tmp_path / "in", str)
+    indexed(source, "lm_head.weight")
+    truth = load_file(golden(case).logits)
+    assert (native_logits(source, truth["input_ids"]) - truth["logits"]).abs().max() <= 1e-4
+    plan = checked(source, tmp_path / "out")
+    assert any("lm_head.weight" in note and "ties it" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(("case", "name"), [("llama-gqa", "lm_head.weight"), ("llama-tied", "model.norm.weight")])
+def test_an_index_that_lists_what_no_file_has_is_damage_where_it_is_needed(case, name, tmp_path):
+    source = saved(case, tmp_path / "in", str)
+    held = load_file(source / "model.safetensors")
+    save_file({n: t for n, t in held.items() if n != name}, source / "model.safetensors", {"format": "pt"})
+    indexed(source, name)
+    with pytest.raises(ConversionError, match=f"listed in the index but missing.*{name}"):
+        open_checkpoint(source)
+
+
+def indexed(folder: Path, extra: str) -> None:
+    """One shard with an index that lists a tensor more than there is."""
+    shard = "model-00001-of-00001.safetensors"
+    (folder / "model.safetensors").rename(folder / shard)
+    names = [*load_file(folder / shard), extra]
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, shard)}))

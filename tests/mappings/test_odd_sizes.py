@@ -57,9 +57,9 @@ def odd_facts(family: Family, facts: Facts, changes: dict[str, object]) -> Facts
         return None
     known = facts.with_(changes, "a test")
     if known.knows("head"):
-        part = int(known["head"] * known["rope.share"]) // (2 if known["prefix"] else 1)  # two streams of positions
-        if part % 2 or not part:  # no pair of elements can be rotated by half
-            return None
+        part = int(known["head"] * known["rope.share"])
+        if not part or (known["prefix"] and part % 4) or (part % 2 and family.name == "stablelm"):
+            return None  # nothing to rotate; not two streams of pairs; transformers' StableLM fails with an odd part
         known = known.with_({"hidden": known["heads"] * known["head"]}, "a test")
     if facts["ffn"] is not None and facts["hidden"] is not None and facts["ffn"] == 4 * facts["hidden"]:
         known = known.with_({"ffn": 4 * known["hidden"]}, "a test")
