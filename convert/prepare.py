@@ -18,6 +18,7 @@ from convert.wish import Wish
 from convert.zeros import with_known_zeros
 from mappings import families
 from mappings.config import read_facts, recognise, refusals, write_config
+from mappings.elsewhere import known_by
 from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
 from mappings.slabs import names_all
@@ -110,14 +111,9 @@ def plan_artefact(
     _check_passes("mend", mends, (p.name for p in PASSES))
     _check_passes("prefer", prefer, (name for p in PASSES if p.instead_of for name in (p.name, p.instead_of)))
     model = _as_dtype(artefact.model, dtype)
-    target = target_family(to or artefact.family, model)
+    target, legal, passes = _legal(artefact, model, to or artefact.family, mends, prefer)
     if tensor_parallel != 1 and target.stored != "consolidated":
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
-    model = with_known_zeros(checkpoint, model, {r.fact for r in refusals(target, model.facts)})
-    try:
-        legal, passes = legalise(model, partial(refusals, target), mends=mends, prefer=prefer)
-    except Unexpressible as refusal:
-        raise refusal.between(artefact.label, target.name) from None
     legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
     warned = served(target, legal.facts, consumers)
     return _assemble(
@@ -148,6 +144,32 @@ def plan_artefact(
     )
 
 
+def _legal(
+    artefact: Artefact, model: Model, to: str, mends: list[str], prefer: list[str]
+) -> tuple[Family, Model, tuple[Pass, ...]]:
+    """The variant of ``to`` that the output will be read as, the model as that can express it, and the passes that ran."""
+    failures: list[Unexpressible] = []
+    read_as: list[str] = []
+    for target in target_families(to, model):
+        known = with_known_zeros(artefact.origin, model, {r.fact for r in refusals(target, model.facts)})
+        try:
+            legal, passes = legalise(known, partial(refusals, target), mends=mends, prefer=prefer)
+        except Unexpressible as refusal:
+            failures.append(refusal.between(artefact.label, target.name))
+            continue
+        config = write_config(target, legal.facts)
+        found = recognise(families(), {target.nested: config} if target.nested else config)
+        if target in found:
+            return target, legal, passes
+        read_as.append(f"{target.label} would be read as {listed(f.label for f in found) if found else 'none'}")
+    if failures and not read_as:
+        raise failures[0] from None
+    raise ConversionError(
+        f"{artefact.label} -> {to}: no variant of it would be read again as what was written ({'; '.join(read_as)}), because "
+        "its files cannot say what tells the variants apart. Nothing was written."
+    )
+
+
 def identify(config: Mapping[str, Any], source: str | None = None, variant: str | None = None) -> tuple[Family, ...]:
     """The family a config is, as every variant that it could be; one unless the files cannot tell."""
     named = [f for f in families() if source in (None, f.name)]
@@ -157,30 +179,32 @@ def identify(config: Mapping[str, Any], source: str | None = None, variant: str 
     if variant is not None:
         # the variant decides where the config leaves it open, so the rest of the recognition is not asked
         akin = [f for f in named if f.variant == variant and (found == () or f.name in {g.name for g in found})]
-        akin = [f for f in akin if f.recognise.model_type in ("", config.get("model_type"))]
+        akin = [f for f in akin if f.recognise.names(config)]
         if not akin:
             known = sorted({f.variant for f in named if f.variant})
             raise UsageError(f"there is no variant {show(variant)} of this family; known are {listed(known, 20)}.")
         return (akin[0],)
     if found:
         return found
-    alike = [f for f in named if f.recognise.model_type and f.recognise.model_type == config.get("model_type")]
+    alike = [f for f in named if f.recognise.model_type and f.recognise.names(config)]
     if len(alike) > 1:
         raise _ambiguous(tuple(alike))
     said = f"model_type {show(config.get('model_type'))}, architectures {show(config.get('architectures'))}"
     wanted = f"{source}" if source else f"any of the {len({f.name for f in named})} families known"
+    it = known_by(config)
+    told = f" It is {it.title}: {'; '.join(it.reasons)}. Instead: {it.instead}." if it and it.instead else ""
     raise ConversionError(
-        f"config.json ({said}) is not {wanted}. `convert families` lists what can be read; `convert repack` rewrites any "
+        f"config.json ({said}) is not {wanted}.{told} `convert families` lists what can be read; `convert repack` rewrites any "
         "checkpoint as safetensors without touching its layout."
     )
 
 
-def target_family(to: str, model: Model) -> Family:
-    """The variant of ``to`` that can express the most of the model; the first listed where several can."""
+def target_families(to: str, model: Model) -> tuple[Family, ...]:
+    """The variants of ``to``, the one first that can express the most of the model; as listed where several can."""
     named = [f for f in families() if to in (f.name, f.label) and not f.partial]
     if not named:
         raise UsageError(f"there is no family {show(to)} to write; `convert families` lists them.")
-    return min(named, key=lambda f: len(refusals(f, model.facts)))
+    return tuple(sorted(named, key=lambda f: len(refusals(f, model.facts))))
 
 
 def plan_repack(
@@ -219,7 +243,7 @@ def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> A
     check_alike(checkpoint, decoded.alike)
     return Artefact(
         decoded.model, family.name, family.variant, checkpoint,
-        notes=family.notes, left=decoded.left, accepted=tuple(accept),
+        notes=(*family.notes, *decoded.notes), left=decoded.left, accepted=tuple(accept),
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Checked:
             "compute": self.verdict.compute,
             "proved": self.verdict.proved,
             "witness": self.witness.record(),
-            "lineage": "not proved" if self.lineage is None else f"{self.lineage.which}, against {self.lineage.how}",
+            "lineage": "not proved" if self.lineage is None else self.lineage.record,
             "findings": [{"fact": finding.fact, "status": finding.status} for finding in self.verdict.findings],
             "tolerance": self.verdict.tolerance.because,
         }

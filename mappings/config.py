@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Of, Setting
+from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Of, Setting, lookup
 from mappings.via import Inexpressible, Unreadable
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
@@ -132,16 +132,6 @@ def _opened(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
         return config
     outer = {key: value for key, value in config.items() if key != family.nested and value is not None}
     return {**inner, **outer}
-
-
-def lookup(config: Mapping[str, Any], key: str) -> Any:
-    """The value under a key whose dots descend, or None."""
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
 
 
 def _resolve(value: Any, facts: Facts) -> Any:

@@ -6,7 +6,8 @@ ones, stored as one. V3 adds a shift to the scores where experts are chosen, and
 predicts a token more (MTP): transformers ignores it, serving programs draft with it. None of this can be Llama.
 
 Read in deepseek-ai/DeepSeek-V3 inference/model.py (rope 390, mscale 435-437, gate 564-597), README_WEIGHTS.md (MTP)
-and inference/kernel.py:78-86 (scales are multiplied). Rope is interleaved, and no layout here changes it.
+and inference/kernel.py:78-86 (scales are multiplied). Kimi K2 (moonshotai/Kimi-K2-Instruct config.json) is the class of V3
+under another model_type. Rope is interleaved, and no layout here changes it.
 """
 
 from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
@@ -124,7 +125,7 @@ DEEPSEEK_V2 = Family(
 DEEPSEEK_V3 = DEEPSEEK_V2.derive(
     name="deepseek_v3",
     title="DeepSeek V3 and R1",
-    recognise=Recognise(model_type="deepseek_v3", architectures=("DeepseekV3ForCausalLM",)),
+    recognise=Recognise(model_type="deepseek_v3", aliases=("kimi_k2",), architectures=("DeepseekV3ForCausalLM",)),
     architecture="DeepseekV3ForCausalLM",
     model_type="deepseek_v3",
     settings=(

@@ -6,7 +6,11 @@ An answer names the family that holds it (``family``), or every reason why nothi
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from mappings.family import lookup
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Elsewhere:
     reasons: tuple[str, ...]
     source: str
     family: str = ""  # the family whose table reads it
+    keys: tuple[str, ...] = ()  # of its config, by which it is known where that has no model_type; dots descend
     instead: str = ""  # what can be done where no table does
 
 
@@ -142,8 +147,15 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
     ),
     Elsewhere(
         "Kimi K2", ("kimi", "kimi-k2"),
-        ("a DeepSeek V3 by class and layout: read as deepseek_v3 where its config says so; no Llama",),
+        ("a DeepSeek V3 by class and layout: read as deepseek_v3, and written so; no Llama",),
         "moonshotai/Kimi-K2 config.json", family="deepseek_v3",
+    ),
+    Elsewhere(
+        "llama2.c", ("llama2c", "llama2.c"),
+        ("its ckpt.pt holds a tied Llama under Meta's names beside training state, and no config that a library reads",),
+        "karpathy/llama2.c model.py, train.py, export.py",
+        instead="`python export.py OUT --version -1 --checkpoint ckpt.pt` of llama2.c writes it as a Llama of transformers",
+        keys=("model_args.dim", "model_args.n_layers", "model_args.n_heads"),
     ),
     Elsewhere(
         "models that are Llama by class",
@@ -165,6 +177,12 @@ def answer(name: str) -> Elsewhere | None:
     """The entry for a name however it is spelled: case, dots and dashes do not count."""
     wanted = _bare(name.rpartition("/")[2])
     return next((one for one in ELSEWHERE if wanted in map(_bare, one.names)), None)
+
+
+def known_by(config: Mapping[str, Any]) -> Elsewhere | None:
+    """The entry for what a config is of, by its model_type or by its keys."""
+    by_keys = (one for one in ELSEWHERE if one.keys and all(lookup(config, key) is not None for key in one.keys))
+    return answer(str(config.get("model_type", ""))) or next(by_keys, None)
 
 
 def _bare(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mappings.via import SAME, Via
@@ -16,9 +17,13 @@ from mappings.via import SAME, Via
 
 @dataclass(frozen=True)
 class Recognise:
-    """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have."""
+    """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have.
+
+    The dots of a key in ``present`` descend.
+    """
 
     model_type: str = ""
+    aliases: tuple[str, ...] = ()  # other model_types of the same class
     architectures: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
@@ -29,13 +34,28 @@ class Recognise:
         stated = config.get("architectures")
         named = stated if isinstance(stated, list | tuple) else ()
         return (
-            (not self.model_type or config.get("model_type") == self.model_type)
+            self.names(config)
             and (not self.architectures or any(name in self.architectures for name in named))
-            and all(config.get(key) is not None for key in self.present)
+            and all(lookup(config, key) is not None for key in self.present)
             and all(config.get(key) is None for key in self.absent)
             and all(config.get(key) == value for key, value in self.values.items())
             and all(config.get(key) != value for key, value in self.unlike.items())
         )
+
+
+    def names(self, config: Mapping[str, Any]) -> bool:
+        """Whether the config has the model_type, or need not have one."""
+        return self.model_type in ("", config.get("model_type")) or config.get("model_type") in self.aliases
+
+
+def lookup(config: Mapping[str, Any], key: str) -> Any:
+    """The value under a key whose dots descend, or None."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
 
 
 @dataclass(frozen=True)
@@ -151,6 +171,19 @@ class Family:
     def label(self) -> str:
         """The name with the variant, as messages say it."""
         return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    @cached_property
+    def base(self) -> str:
+        """What the class without a head is called in the one with it, such as ``model.``; empty where there is no such class."""
+        layered = next((row.name.partition("{layer")[0].split(".") for row in self.rows if "{layer" in row.name), [])
+        return f"{layered[0]}." if len(layered) > 2 else ""
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """What the rows' names begin with: one segment, and one more where the first is ``base``."""
+        return frozenset(
+            ".".join(row.name.split(".")[: 2 if self.base and row.name.startswith(self.base) else 1]) for row in self.rows
+        )
 
     def derive(self, **changes: Any) -> Family:
         """This family plus differences: settings and rows replace those that state the same facts or roles."""

@@ -5,7 +5,7 @@ root of query_pre_attn_scalar and capped by tanh (195-221), so are the logits (5
 the root of hidden_size. ``hidden_activation`` counts, hidden_act does not (configuration_gemma2.py 62-98).
 """
 
-from mappings.family import Fixed, Recognise, Row, Setting
+from mappings.family import REQUIRED, Fixed, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
 from mappings.via import ACTIVATION, SCORES
 from mappings.via_window import ALTERNATING_WINDOW
@@ -26,9 +26,9 @@ GEMMA2 = LLAMA.derive(
         Setting("scores.cap", "attn_logit_softcapping", default=50.0, null=None),
         Setting("logits.cap", "final_logit_softcapping", default=30.0, null=None),
         Setting(
-            "window window.full",
-            "sliding_window layer_types num_hidden_layers",
-            default=(4096, ()),
+            "layer window window.full",
+            "num_hidden_layers sliding_window layer_types",
+            default=(REQUIRED, 4096, ()),
             via=ALTERNATING_WINDOW,
         ),
         Fixed("norm.offset", 1.0, "norms multiply by 1 + weight"),

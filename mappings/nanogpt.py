@@ -11,7 +11,7 @@ from mappings.gpt2 import COMPUTED, MASKS, QKV, H, R
 NANOGPT = Family(
     name="nanogpt",
     title="nanoGPT",
-    recognise=Recognise(present=("model_args",), absent=("model_type",)),
+    recognise=Recognise(present=("model_args.n_embd", "model_args.block_size"), absent=("model_type",)),
     architecture="",
     model_type="",
     stored="ckpt",

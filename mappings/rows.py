@@ -15,6 +15,7 @@ from mappings.family import Family, Row
 from mappings.slabs import Header, Slabs, assembled, cut, pieces
 from mappings.slots import Slot, slots, without_sets
 from mappings.solve import solve
+from mappings.wrapping import wrappers
 from surgery.dtypes import FLOATS, QUANTISED
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.facts import Facts
@@ -60,12 +61,14 @@ class Decoded:
     model: Model
     left: Mapping[str, str]  # tensors that are knowingly not taken, and why
     alike: tuple[Alike, ...]
+    notes: tuple[str, ...] = ()  # what is unusual about the names
 
 
 def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decoded:
     """The model that a file's tensors are, or one refusal that names everything that does not fit."""
-    stored = assembled(family, headers)
+    stored = assembled(family, headers, wrapped=True)
     facts = _with_tie(family, facts, stored)
+    stored = _with_embeddings(family, facts, stored)
     rows = tuple(rows_of(family, facts))
     facts = _with_layers(rows, facts, stored)
     sizes = solve(rows, facts, stored)
@@ -73,7 +76,9 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
     tensors: dict[str, Expr] = {}
     held: dict[str, str] = {}
     missing, wrong, used, alike = [], [], set(), []
-    for slot, name, roles in slots(rows, facts, sizes):
+    named = list(slots(rows, facts, sizes))
+    _check_names(family, named)
+    for slot, name, roles in named:
         found = stored.get(name)
         if found is None:
             missing.append(name)
@@ -87,7 +92,8 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
         if fault := _fault(slot, found, sizes) or (scale and _wrong_scale(slot, found, scale)):
             wrong.append(fault)
             continue
-        alike += [Alike(copy.name, found.stored[0].name, "every file must hold the same") for copy in found.copies]
+        both = "every file must hold the same" if family.stored == "consolidated" else f"both are {name}"
+        alike += [Alike(copy.name, found.stored[0].name, both) for copy in found.copies]
         if roles[0] in tensors:
             alike.append(Alike(found.stored[0].name, held[roles[0]], f"{slot.row.roles} is stored twice"))
             continue
@@ -106,7 +112,7 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
         left[twin.name] = f"tied: it equals {twin.other}"
         alike.append(twin)
     _report(family, facts, missing, wrong, [name for name in unused if name not in left])
-    return Decoded(Model(facts, tensors), left, tuple(alike))
+    return Decoded(Model(facts, tensors), left, tuple(alike), tuple(_told(family, headers)))
 
 
 def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
@@ -119,6 +125,7 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
     if family.stored == "consolidated":
         _check_cuts(rows, sizes, files)
     named = list(slots(rows, model.facts, sizes))
+    _check_names(family, named)
     _check_roles(family, model, named)
     for slot, name, roles in named:
         parts = []
@@ -139,6 +146,15 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
             continue
         for file in range(files):
             yield _shard(slot, f"{file}/{name}", dtype, parts, file, files)
+
+
+def _check_names(family: Family, named: Iterable[tuple[Slot, str, tuple[str, ...]]]) -> None:
+    """No two rows name one tensor: a fault of the table, by which a file would hold the name twice or lose one of the two."""
+    rows: dict[str, str] = {}
+    for slot, name, _ in named:
+        if name in rows:
+            raise AssertionError(f"{family.label}: two rows name {name}, for {rows[name]} and for {slot.row.roles}")
+        rows[name] = slot.row.roles
 
 
 def _check_roles(family: Family, model: Model, named: Iterable[tuple[Slot, str, tuple[str, ...]]]) -> None:
@@ -215,6 +231,29 @@ def _with_tie(family: Family, facts: Facts, stored: Mapping[str, Slabs]) -> Fact
         return facts
     head = next((row.name for row in family.rows if row.roles == "head"), "")
     return facts.with_({"tied": head not in stored}, f"{head} is {'present' if head in stored else 'absent'}")
+
+
+def _with_embeddings(family: Family, facts: Facts, stored: dict[str, Slabs]) -> dict[str, Slabs]:
+    """The tensors of a tied model that stores its one matrix as the output projection, with that as the embeddings.
+
+    transformers 5.23 ties either way (modeling_utils.py tie_weights: whichever of the two is there).
+    """
+    rows = {row.roles: row for row in family.rows if row.roles in ("embed", "head")}
+    if not facts["tied"] or len(rows) < 2 or rows["embed"].layout != rows["head"].layout:
+        return stored
+    embed, head = rows["embed"].name, rows["head"].name
+    if embed in stored or head not in stored:
+        return stored
+    return {**{name: slabs for name, slabs in stored.items() if name != head}, embed: replace(stored[head], name=embed)}
+
+
+def _told(family: Family, headers: Mapping[str, Header]) -> Iterator[str]:
+    """What a user should know of names that are not the family's own."""
+    if not any(name.startswith(prefix) for prefix, _ in family.prefixes for name in headers) and (found := wrappers(headers)):
+        yield (
+            f"names were read without {found}, which no library that loads {family.title} takes away; the output has the "
+            "family's own names"
+        )
 
 
 def _with_layers(rows: Sequence[Row], facts: Facts, stored: Mapping[str, Slabs]) -> Facts:

@@ -27,8 +27,10 @@ def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 
 def _late_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     layers, extra, moe = facts.values()
+    if not moe:
+        return dict(zip(keys, (layers, extra, layers + extra, 1), strict=True))
     for step in range(1, layers + extra + 1):
-        if moe and tuple(i for i in range(moe[0], layers + extra) if i % step == 0) == tuple(moe):
+        if tuple(i for i in range(moe[0], layers + extra) if i % step == 0) == tuple(moe):
             return dict(zip(keys, (layers, extra, moe[0], step), strict=True))
     reason = "first_k_dense_replace and moe_layer_freq can only say every n-th layer from one on"
     raise Inexpressible(reason, "layers.moe")

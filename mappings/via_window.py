@@ -42,18 +42,20 @@ LATE_WINDOW = Via("window of the later layers", _late_read, _late_write)
 
 def _alternating_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     """Gemma 2: a window on every second layer from the first on."""
+    layer, *window = facts
     layers = range(values.get("num_hidden_layers", 0))
+    stated = {layer: len(layers)} if "num_hidden_layers" in values else {}
     full = layers[1::2]
     if "layer_types" in values and _full(values["layer_types"], len(layers)) != list(full):
         raise Unreadable("layer_types gives windows to other layers than every second one")
-    return _windowed(facts, values.get("sliding_window", 4096), full, layers)
+    return stated | _windowed(tuple(window), values.get("sliding_window", 4096), full, layers)
 
 
 def _alternating_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
-    window, full = facts.values()
-    if window is None or not full or tuple(full) != tuple(range(1, 2 * len(full), 2)):
-        raise Inexpressible("every second layer has a window, from the first on")
-    return {"sliding_window": window}
+    layers, window, full = facts.values()
+    if window is None or tuple(full) != tuple(range(1, layers, 2)):
+        raise Inexpressible("every second layer has a window, from the first on", "window", "window.full")
+    return {keys[0]: layers, keys[1]: window}
 
 
 #: transformers models/gemma2/configuration_gemma2.py (5.23) __post_init__

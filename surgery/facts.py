@@ -145,6 +145,11 @@ class Facts(Mapping[str, Any]):
         if {"heads", "kv"} <= known.keys() and known["kv"]:
             sizes["group"] = known["heads"] // known["kv"]
         if "head" in known:
-            rotated = round(known["head"] * self["rope.share"])
-            sizes |= {"pair": rotated // 2, "half": (known["head"] - rotated) // 2}
+            pair = (self.rotated + 1) // 2  # an odd one is rotated with its neighbour
+            sizes |= {"pair": pair, "half": known["head"] // 2 - pair}
         return sizes
+
+    @property
+    def rotated(self) -> int:
+        """Elements of a head that the frequencies are spread over: cut, as transformers' modeling_rope_utils.py (5.23) 181."""
+        return int(self["head"] * self["rope.share"])

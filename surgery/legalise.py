@@ -35,24 +35,38 @@ def legalise(
     """The model as the target can express it, and the passes that were needed; ``Unexpressible`` names what remains.
 
     ``mends`` are the names of passes that run only when asked for, ``prefer`` those that are to do what others would do
-    otherwise. A pass that would only put one refusal in the place of another is not applied.
+    otherwise; one that is not preferred comes last, for what those could not do. A pass mends what it can of the facts
+    that it is about, all of them at once where that goes; one that would only put one refusal in the place of another is
+    not applied.
     """
     asked, preferred = frozenset(mends), frozenset(prefer)
     applied: list[Pass] = []
-    for candidate in passes:
-        before = frozenset(r.fact for r in refuses(model.facts))
-        refused = before & frozenset(candidate.mends)
-        if not refused or (candidate.asked and candidate.name not in asked):
+    spare = tuple(p for p in passes if p.instead_of and p.name not in preferred)
+    for candidate in (*(p for p in passes if p not in spare), *spare):
+        if candidate.asked and candidate.name not in asked:
             continue
-        if candidate.instead_of and candidate.name not in preferred:
-            continue
-        mended = candidate.apply(model, refused)
-        if {r.fact for r in refuses(mended.facts)} <= before - refused:
+        mended = _mended(model, candidate, refuses)
+        if mended is not model:
             model = mended
             applied.append(candidate)
     if remaining := refuses(model.facts):
         raise Unexpressible(remaining, _offers(remaining, passes))
     return model, tuple(applied)
+
+
+def _mended(model: Model, candidate: Pass, refuses: Refuses) -> Model:
+    """The model without those of a pass's facts that it can mend; as it is where there are none."""
+
+    def refused(model: Model) -> frozenset[str]:
+        return frozenset(r.fact for r in refuses(model.facts))
+
+    about = refused(model) & frozenset(candidate.mends)
+    for facts in (about, *(frozenset({fact}) for fact in sorted(about))):
+        for apply in candidate.ways:
+            before = refused(model)
+            if facts and facts <= before and refused(mended := apply(model, facts)) <= before - facts:
+                model = mended
+    return model
 
 
 class Unexpressible(ConversionError):

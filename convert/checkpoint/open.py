@@ -24,6 +24,7 @@ from convert.checkpoint.shards import (
     read_weights,
 )
 from convert.checkpoint.stored import Checkpoint, SourceFile
+from mappings.tying import tied_heads
 from surgery.errors import UsageError, listed, show
 
 _OTHER_FORMATS = (".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".nemo", ".ckpt", ".npz", ".distcp", ".tar")
@@ -75,9 +76,9 @@ def _read_model(path: Path) -> Checkpoint:
         return _read_single(list_folder(real.parent), real.name, documents={})
     folder = list_folder(path)
     if (choice := choose(folder)) is not None:
-        return _assembled(folder, "config.json", lambda: read_weights(folder, choice))
+        return _assembled(folder, "config.json", lambda config: read_weights(folder, choice, tied_heads(config)))
     if shards := meta_shards(folder):
-        return _assembled(folder, "params.json", lambda: read_meta(folder, shards))
+        return _assembled(folder, "params.json", lambda config: read_meta(folder, shards))
     single = [name for name in sorted(folder.names) if name.endswith(TORCH_SUFFIXES) and not name.startswith(".")]
     if len(single) == 1 and "config.json" not in folder.names:
         return _read_single(folder, single[0], find_documents(folder))
@@ -89,13 +90,13 @@ def _read_adapter(path: Path) -> Checkpoint:
     choice = choose(folder, ADAPTERS)
     if choice is None:
         raise _no_weights(folder, [layout.single for layout in ADAPTERS])
-    return _assembled(folder, "adapter_config.json", lambda: read_weights(folder, choice))
+    return _assembled(folder, "adapter_config.json", lambda config: read_weights(folder, choice))
 
 
-def _assembled(folder: Folder, config_name: str, read: Callable[[], Weights]) -> Checkpoint:
+def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, Any]], Weights]) -> Checkpoint:
     config = read_json(folder.find(config_name))
     documents = find_documents(folder)
-    weights = read()
+    weights = read(config)
     return Checkpoint(
         path=folder.path,
         config=config,

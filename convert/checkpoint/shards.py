@@ -153,8 +153,8 @@ def _all_there(folder: Folder, names: Iterable[str], reason: str) -> None:
         )
 
 
-def read_weights(folder: Folder, choice: Choice) -> Weights:
-    """The tensors of the chosen files: each name once, and as the index says."""
+def read_weights(folder: Folder, choice: Choice, unstored: frozenset[str] = frozenset()) -> Weights:
+    """The tensors of the chosen files: each name once, and as the index says; ``unstored`` ones it may list in vain."""
     files = {name: folder.find(name) for name in choice.names}
     tensors: dict[str, Stored] = {}
     again: dict[str, list[Stored]] = {}
@@ -169,7 +169,7 @@ def read_weights(folder: Folder, choice: Choice) -> Weights:
                 again.setdefault(tensor.name, []).append(tensor)
     warnings += _settle_duplicates(tensors, again, files)
     if choice.index is not None:
-        _check_index(choice, tensors, again)
+        warnings += _check_index(choice, tensors, again, unstored)
         warnings += _check_total(choice, tensors)
     return Weights(tensors, files, metadata, tuple(warnings))
 
@@ -198,13 +198,17 @@ def _settle_duplicates(
     return [f"{len(again)} duplicate tensor(s) lie in two shards with identical bytes: {names}."]
 
 
-def _check_index(choice: Choice, tensors: Mapping[str, Stored], again: Mapping[str, list[Stored]]) -> None:
-    """Refuse when the index and the shards disagree about which tensors there are, and where."""
+def _check_index(
+    choice: Choice, tensors: Mapping[str, Stored], again: Mapping[str, list[Stored]], unstored: frozenset[str]
+) -> list[str]:
+    """Refuse when the index and the shards disagree about which tensors there are, and where; notes on what is no damage."""
     unlisted = [name for name in tensors if name not in choice.weight_map]
-    missing, elsewhere = [], []
+    missing: list[str] = []
+    elsewhere: list[str] = []
+    idle: list[str] = []
     for name, shard in choice.weight_map.items():
         if name not in tensors:
-            missing.append(name)
+            (idle if name in unstored else missing).append(name)
         elif shard not in {tensors[name].file, *(other.file for other in again.get(name, ()))}:
             elsewhere.append(name)
     complaints = [
@@ -221,6 +225,8 @@ def _check_index(choice: Choice, tensors: Mapping[str, Stored], again: Mapping[s
             f"{choice.index} does not fit its shards. Tensors {'; '.join(complaints)}. The download mixes two versions "
             f"or the index is damaged; download it again, or remove the index if the shards are right."
         )
+    said = f"{choice.index} lists {listed(map(show, idle))}, which no shard has: the config ties it to the embeddings."
+    return [said] if idle else []
 
 
 def _check_total(choice: Choice, tensors: Mapping[str, Stored]) -> list[str]:

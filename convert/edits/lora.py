@@ -12,6 +12,7 @@ from convert.edits.origin import documents_with, family_of
 from mappings.family import Family
 from mappings.slabs import as_in_rows
 from mappings.updates import Place, Product, places, with_product, with_sum, with_tensor
+from mappings.wrapping import unwrapped
 from surgery.errors import ConversionError, UsageError, listed, show
 from surgery.model import Applied, Artefact, Model
 
@@ -33,21 +34,21 @@ def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, 
             "can be taken neither in part (--weight) nor out again (--subtract)."
         )
     family = family_of(artefact)
-    copies = {as_in_rows(family, name): stored for name, stored in found.copies.items()}
-    _check_base(joined, {as_in_rows(family, name): stored for name, stored in checkpoint.tensors.items()}, copies)
-    whole = {as_in_rows(family, name): stored for name, stored in found.replaced.items()}
+    copies = {_named(family, name): stored for name, stored in found.copies.items()}
+    _check_base(joined, {_named(family, name): stored for name, stored in checkpoint.tensors.items()}, copies)
+    whole = {_named(family, name): stored for name, stored in found.replaced.items()}
     # a resized embedding that got a LoRA: the adapter keeps the resized base, whose further rows nobody else has
-    trained = {as_in_rows(family, f"{module}.weight") for module in found.pairs}
+    trained = {_named(family, f"{module}.weight") for module in found.pairs}
     resized = {n: c[0] for n, c in copies.items() if n in trained and c[0].shape[0] > artefact.model.facts["vocab"]}
     model, notes = _replaced(artefact.model, family, {**resized, **whole})
     known = places(family, model)
     factor = -weight if subtract else weight
     for module, pair in found.pairs.items():
-        place = _place(known, as_in_rows(family, f"{module}.weight"), module, artefact)
+        place = _place(known, _named(family, f"{module}.weight"), module, artefact)
         scale = factor * found.config.factor(module)
         model = with_product(model, place, Product(pair.down, pair.up, scale, pair.embedding))
         if pair.bias is not None:
-            bias = as_in_rows(family, f"{module}.bias")
+            bias = _named(family, f"{module}.bias")
             model = with_sum(model, _place(known, bias, f"{module} (its bias)", artefact), pair.bias, scale)
     _check_tied(model, found, known, family)
     documents, told = documents_with(checkpoint, read, grown=model.facts["vocab"] != artefact.model.facts["vocab"])
@@ -62,6 +63,11 @@ def merge_lora(artefact: Artefact, adapter: str | Path, *, weight: float = 1.0, 
         notes=(*artefact.notes, *read.warnings, *_hint(found, checkpoint), *told),
         edits=(*artefact.edits, Applied("merge-lora", {"adapter": str(read.path), "weight": weight, "subtract": subtract})),
     )
+
+
+def _named(family: Family, name: str) -> str:
+    """What the family's rows call a tensor of the base, or a module's of the adapter."""
+    return as_in_rows(family, unwrapped(name))
 
 
 def _place(known: Mapping[str, Place], name: str, module: str, artefact: Artefact) -> Place:
@@ -123,7 +129,7 @@ def _check_tied(model: Model, adapter: Adapter, known: Mapping[str, Place], fami
     """An adapter of tied embeddings changes only the embeddings, so that the two are no longer the same."""
     if not model.facts["tied"]:
         return
-    touched = [m for m in adapter.pairs if _of_vocabulary(known[as_in_rows(family, f"{m}.weight")])]
+    touched = [m for m in adapter.pairs if _of_vocabulary(known[_named(family, f"{m}.weight")])]
     if touched:
         raise ConversionError(
             f"the adapter changes {listed(map(show, touched))}, and the embeddings of this base are also its output "

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from convert.checkpoint import Checkpoint, Stored, open_adapter, open_checkpoint
+from convert.verification.names import Names
 from convert.verification.weights import Change, Weights
 from surgery.errors import ConversionError, show
 
@@ -135,10 +136,10 @@ _KINDS = {"adapter": _adapter, "delta": _delta}
 
 
 def _name(tensors: Mapping[str, Stored], name: str) -> str:
-    """The checkpoint's name for a parameter of the model: its files may leave out the wrapper's name, or say it."""
-    for candidate in (name, name.partition(".")[2], f"transformer.{name}", f"model.{name}"):
-        if candidate in tensors:
-            return candidate
+    """The checkpoint's name for a parameter of the model: its files may leave out the base class's name, or say it."""
+    stored = Names(tensors, wrapped=True).of(name)
+    if stored in tensors:
+        return stored
     raise ConversionError(f"The adapter changes {show(name)}, which the base has not.")
 
 

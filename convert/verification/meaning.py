@@ -153,6 +153,8 @@ def _family(config: Config) -> str:
         return "internlm2"
     if kind == "qwen" and "n_embd" in config:
         return "qwen-first"
+    if kind == "kimi_k2":
+        return "deepseek_v3"
     if kind == "chatglm" and "padded_vocab_size" not in config:
         return "chatglm1"
     if kind == "chatglm" and not config.get("multi_query_attention"):
@@ -162,11 +164,12 @@ def _family(config: Config) -> str:
 
 def _share(config: Config, spelling: Spelling) -> float:
     """The rotated share of each head; transformers 5 writes it into rope_parameters."""
-    key = "partial_rotary_factor"
-    if key in spelling.fixed:
-        return float(spelling.fixed[key])
+    share = "partial_rotary_factor"
+    if share in spelling.fixed:
+        return float(spelling.fixed[share])
+    key = spelling.names.get(share, share)
     stated = (table.get(key) for table in (config, config.get("rope_parameters") or {}))
-    return float(next((value for value in stated if value is not None), spelling.defaults.get(key, 1.0)))
+    return float(next((value for value in stated if value is not None), spelling.defaults.get(share, 1.0)))
 
 
 def _ids(found: Any) -> tuple[int, ...] | None:
@@ -344,7 +347,7 @@ _SPELLINGS: dict[str, Spelling] = {
     "qwen": Spelling(
         names={
             "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
-            "max_position_embeddings": "seq_length",
+            "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
         defaults={"rms_norm_eps": 1e-6, "max_position_embeddings": 8192},
         fixed=_QWEN,
@@ -354,7 +357,7 @@ _SPELLINGS: dict[str, Spelling] = {
         names={
             "num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head",
             "vocab_size": "padded_vocab_size", "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
-            "max_position_embeddings": "seq_length",
+            "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
         defaults={"rms_norm_eps": 1e-5, "max_position_embeddings": 8192}, fixed=_QWEN,
         more=lambda config, variant: {"ffn": config["ffn_hidden_size"] // 2},

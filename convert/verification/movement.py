@@ -16,10 +16,13 @@ from typing import Any, Protocol
 
 from convert.verification.addresses import Address, Unfollowed, origins, said
 from convert.verification.meaning import Meaning, read
+from convert.verification.names import Names
 from convert.verification.placement import FORMULAS, LAYERED, Formula, Shape, nested
 from convert.verification.twins import Twins
 from surgery.errors import listed
 
+_ZERO: Address = (None, 0)  # a written zero
+_TIED = {"head": "embed", "embed": "head"}  # of a tied model one is stored, and stands for both
 _MANY = 5000  # tensors, as mixtures of experts have: then few elements of each, since seconds are what this may take
 
 
@@ -57,7 +60,8 @@ class Lineage:
     complete: bool  # every element, not a sample
     faults: tuple[str, ...]
     how: str  # what the addresses were held against
-    unfollowed: tuple[str, ...] = ()  # outputs whose elements are made of several, and how
+    unfollowed: tuple[str, ...] = ()  # outputs of which nothing was proved, and why: made of several, named by no formula
+    unproved: str = ""  # why nothing at all was followed
 
     @property
     def passed(self) -> bool:
@@ -68,6 +72,8 @@ class Lineage:
         """The proof in one line for a person."""
         if not self.passed:
             return f"lineage is WRONG: {listed(self.faults, 3)}"
+        if self.unproved:
+            return f"lineage not proved: {self.unproved}"
         kind = "every element" if self.complete else f"{self.addresses:,} addresses"
         return f"lineage of {self.which} proved, {kind} held against {self.how}"
 
@@ -78,20 +84,34 @@ class Lineage:
             return f"all {self.tensors} tensors"
         return f"{self.tensors - len(self.unfollowed)} of {self.tensors} tensors (not of {listed(self.unfollowed, 3)})"
 
+    @property
+    def record(self) -> str:
+        """What was proved, without a word on how much was followed."""
+        return f"not proved: {self.unproved}" if self.unproved else f"{self.which}, against {self.how}"
+
+
+#: families whose files are each other's but for what `Twins` knows
+_TWINS = ({"gpt2", "nanogpt"}, {"llama4", "llama4_text"})
+
 
 def prove(plan: Plan, *, most: int = 200, variant: str | None = None) -> Lineage | None:
     """Follow the addresses of every output tensor; up to ``most`` elements of each are all followed, else a sample.
 
-    None where the plan edits the model: other layers, widths or tokens have no formula.
+    None where the plan edits the model: other layers, widths or tokens have no formula. Two families of which one has no
+    formula are not compared by the names that they happen to share.
     """
     outputs = {_numbered(file.name, output.name): output for file in plan.files for output in file.outputs}
     source, target = read(plan.checkpoint.config, variant), _target(plan)
-    if source is None or (target is not None and _sizes(source) != _sizes(target)):
-        return None
     faults = [fault for name, output in outputs.items() for fault in _gaps(name, output)]
+    if source is None:
+        return _unproved(outputs, faults, str(plan.checkpoint.config.get("model_type")))
+    if target is not None and _sizes(source) != _sizes(target):
+        return None
     one, other = _side(source, plan.checkpoint.tensors), _side(target, outputs)
     if one is None or other is None:
-        return _as_named(outputs, plan.checkpoint.tensors, faults, most)
+        if target is None or source.family == target.family or any({source.family, target.family} <= two for two in _TWINS):
+            return _as_named(outputs, plan.checkpoint.tensors, faults, most)
+        return _unproved(outputs, faults, (source if one is None else target).family)
     if one.vocab != other.vocab:
         return None
     found = _Followed(outputs, one, other, most)
@@ -113,13 +133,14 @@ class _Side:
     vocab: int
     headers: Mapping[str, Header]
     ranks: int  # 0 where files are not numbered
+    called: Names  # what the files call what the formula names
 
     def at(self, role: str, layer: int, row: int, column: int) -> tuple[str, int, int]:
         """The tensor, row and column, in the right file where ranks share a tensor."""
         name, row, column = self.formula.place(self.shape, role, row, column)
         name = name.format(layer=layer)
         if not self.ranks:
-            return name, row, column
+            return self.called.of(name), row, column
         header = self.headers[f"0/{name}"]
         axis = self.formula.ranked.get(role)
         if role == "embed" and header.shape[1] == self.shape.hidden:
@@ -132,7 +153,12 @@ class _Side:
 
     def has(self, role: str) -> bool:
         name = self.formula.place(self.shape, role, 0, 0)[0].format(layer=0)
-        return (f"0/{name}" if self.ranks else name) in self.headers
+        return (f"0/{name}" if self.ranks else self.called.of(name)) in self.headers
+
+    def named(self) -> frozenset[str]:
+        """Every stored tensor that the formula names."""
+        roles = [f"{role}{bias}" for role in _ROLES for bias in ("", ".bias") if self.has(f"{role}{bias}")]
+        return frozenset(self.at(role, layer, 0, 0)[0] for layer in range(self.layers) for role in roles)
 
     def size(self, role: str) -> tuple[int, int]:
         """Rows and columns in Llama's numbering; vectors have one column."""
@@ -157,6 +183,9 @@ class _Stored:
     strides: tuple[int, ...]
 
 
+_ROLES = ("embed", "head", "norm", *LAYERED)
+
+
 def _side(m: Meaning | None, headers: Mapping[str, Any]) -> _Side | None:
     if m is None or m.family not in FORMULAS:
         return None
@@ -174,7 +203,7 @@ def _side(m: Meaning | None, headers: Mapping[str, Any]) -> _Side | None:
         vocab = vocab or stored["0/output.weight"].shape[0] * ranks
         ffn = stored["0/layers.0.feed_forward.w1.weight"].shape[0] * ranks
     assert vocab is not None and ffn is not None, m
-    return _Side(m.family, formula, Shape.of(m, ffn), m.layers, vocab, stored, ranks)
+    return _Side(m.family, formula, Shape.of(m, ffn), m.layers, vocab, stored, ranks, Names(stored, wrapped=True))
 
 
 class _Followed:
@@ -185,6 +214,7 @@ class _Followed:
         self.addresses, self.complete = 0, True
         self.faults: list[str] = []
         self.unfollowed: list[str] = []
+        self._known = {None, *one.named()}
         self._reached: set[str] = set()
         self._elements = 0
 
@@ -202,8 +232,7 @@ class _Followed:
         elif self.one.family == self.other.family:
             self._namesakes()
         unreached = sorted(self.outputs.keys() - self._reached)
-        if unreached:
-            self.faults.append(f"no formula names {listed(unreached)}")
+        self.unfollowed += [f"{name}: no formula of {self.other.family} names it" for name in unreached]
         total = sum(output.numel for name, output in self.outputs.items() if name in self._reached)
         if not unreached and total != self._elements:
             self.faults.append(f"the outputs have {total} elements, the formulas {self._elements}")
@@ -226,6 +255,9 @@ class _Followed:
                 self.unfollowed.append(f"{name}: {how}")
                 return
             expected = self._expected(role, layer, row, column)
+            if expected == _ZERO and not {tensor for tensor, _ in found} <= self._known:
+                self.unfollowed.append(f"{name}: no formula of {self.one.family} names {said(found[0])}")
+                return
             self.addresses += 1
             if found != [expected]:
                 here = " and ".join(said(address) for address in found) or "nothing"
@@ -233,11 +265,12 @@ class _Followed:
                 return
 
     def _expected(self, role: str, layer: int, row: int, column: int) -> Address:
+        """Where the element is in the source; a written zero where the source's formula names no such tensor."""
         source = self.one
-        if role == "head" and not source.has("head"):
-            role = "embed"
+        if role in _TIED and not source.has(role):
+            role = _TIED[role]
         if not source.has(role):
-            return None, 0
+            return _ZERO
         if role.removesuffix(".bias") in ("k", "v") and source.shape.kv != self.other.shape.kv:
             head, d = divmod(row, source.shape.dim)
             row = head * source.shape.kv // self.other.shape.kv * source.shape.dim + d
@@ -273,6 +306,10 @@ class _Followed:
                     break
 
 
+def _unproved(outputs: Mapping[str, Any], faults: Sequence[str], family: str) -> Lineage:
+    return Lineage(len(outputs), 0, False, tuple(faults), "nothing", unproved=f"no formula of {family}")
+
+
 def _as_named(outputs: Mapping[str, Any], sources: Mapping[str, Any], faults: Sequence[str], most: int) -> Lineage:
     """Without a formula for both sides: every tensor against the one that is called the same, or as a twin says."""
     found = [*faults]
@@ -285,16 +322,16 @@ def _as_named(outputs: Mapping[str, Any], sources: Mapping[str, Any], faults: Se
         complete = complete and output.numel <= most
         for element in _elements(name, output.numel, most, some):
             index = _index(element, output.shape)
-            place = twin.of(name, index)
-            if place is None:
+            place, origin = twin.of(name, index), list(origins(output, element))
+            if place is None and not (name.endswith(".bias") and origin == [_ZERO]):
                 unfollowed.append(f"{name}: the source has no tensor of this name")
                 break
-            expected: Address = (None, 0)
-            if place.tensor is not None:
+            expected = _ZERO
+            if place is not None:
                 strides = sources[place.tensor].strides
                 expected = place.tensor, sum(i * s for i, s in zip(place.index, strides, strict=True))
             addresses += 1
-            if (origin := list(origins(output, element))) != [expected]:
+            if origin != [expected]:
                 here = " and ".join(map(said, origin)) or "nothing"
                 found.append(f"element {element} of {name} comes from {here}, not from {said(expected)}")
                 break

@@ -22,13 +22,13 @@ class Shape:
     heads: int
     kv: int
     dim: int
-    turned: int  # rotated dimensions of a head
+    turned: int  # rotated dimensions of a head, in pairs
     ffn: int
     hidden: int
 
     @classmethod
     def of(cls, m: Meaning, ffn: int) -> Shape:
-        return cls(m.heads, m.kv, m.dim, m.turned, ffn, m.hidden)
+        return cls(m.heads, m.kv, m.dim, m.turned + m.turned % 2, ffn, m.hidden)
 
 
 L = "model.layers.{layer}."
@@ -101,10 +101,10 @@ def _chatglm(shape: Shape, role: str, row: int) -> int:
     return _stacked(shape, role, _pairs(shape, role, row))
 
 
-def _per_head(shape: Shape, role: str, row: int) -> int:
-    """ChatGLM without multi_query_attention: q, k and v of one head, then of the next."""
+def _chatglm_per_head(shape: Shape, role: str, row: int) -> int:
+    """For every head: its query, its key, its value."""
     if role not in _PACKED:
-        return _chatglm(shape, role, row)
+        return _stacked(shape, role, row)
     head, d = divmod(_pairs(shape, role, row), shape.dim)
     return (3 * head + _PACKED.index(role)) * shape.dim + d
 
@@ -190,7 +190,7 @@ FORMULAS: dict[str, Formula] = {
     ),
 }  # fmt: skip
 FORMULAS["qwen-first"] = FORMULAS["qwen"]
-FORMULAS["chatglm-per-head"] = replace(FORMULAS["chatglm"], row=_per_head)
+FORMULAS["chatglm-per-head"] = replace(FORMULAS["chatglm"], row=_chatglm_per_head)
 
 
 def nested(formula: Formula, prefix: str) -> Formula:

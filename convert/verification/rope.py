@@ -116,7 +116,9 @@ def _linear(keys: Mapping[str, Any], dim: int, length: int, longest: int) -> Rop
 
 
 def _dynamic(keys: Mapping[str, Any], dim: int, length: int, longest: int) -> Rope:
-    factor, ratio = keys.get("factor") or 1.0, max(length, longest) / longest  # inert within `longest`
+    if length <= longest or dim == 2:  # inert; and the one frequency of a single pair is 1 in any base
+        return plain(keys["rope_theta"], dim)
+    factor, ratio = keys.get("factor") or 1.0, length / longest
     return plain(keys["rope_theta"] * (factor * ratio - (factor - 1)) ** (dim / (dim - 2)), dim)
 
 

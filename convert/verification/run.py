@@ -143,7 +143,7 @@ def verify(
     # block-scaled FP8 stored as bf16 is the vendors' own dequantisation: compare with what that computes
     narrow = torch.bfloat16 if "BF16" in weights.dtypes and "F8_E4M3" not in weights.dtypes else None
     source, changes = with_additions(source, additions)
-    read = open_weights(source, compute=dtype, rounded=narrow, device=device, changes=changes)
+    read = open_weights(source, compute=dtype, rounded=narrow, device=device, changes=changes, wrapped=True)
     one = decoder_for(source.config, read, variant)
     other = decoder_for(output.config, weights, output_variant)
     tokenizer = output.documents.get("tokenizer.json")

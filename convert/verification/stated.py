@@ -87,7 +87,8 @@ _CONFIG = _named({
     "hidden_size num_attention_heads num_key_value_heads head_dim kv_channels intermediate_size ffn_hidden_size "
     "inner_hidden_size padded_vocab_size multi_query_group_num n_embd n_head n_inner dim n_heads n_kv_heads "
     "num_experts num_local_experts n_routed_experts num_experts_per_tok n_group topk_group q_lora_rank kv_lora_rank "
-    "qk_nope_head_dim qk_rope_head_dim v_head_dim attention_chunk_size dim_model_base": _COUNT,
+    "qk_nope_head_dim qk_rope_head_dim v_head_dim attention_chunk_size": _COUNT,
+    "dim_model_base": _POSITIVE,  # a divisor, which need not be whole
     "interleave_moe_layer_step no_rope_layer_interval decoder_sparse_step moe_layer_freq": _EVERY,
     "max_window_layers first_k_dense_replace": _FROM,
     "max_position_embeddings original_max_position_embeddings model_max_length seq_length max_sequence_length "

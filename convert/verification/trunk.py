@@ -40,7 +40,9 @@ class Trunk(Decoder):
         self.eps = config.get("rms_norm_eps", 1e-6)
         self.act = config.get("hidden_act") or self.act
         if config.get("tie_word_embeddings", self.tied_by_default):
-            self.output = self.embedding
+            # the library ties them whichever is stored
+            stored = self.output if weights.has(self.output) and not weights.has(self.embedding) else self.embedding
+            self.output = self.embedding = stored
         self.vocab = self.vocabulary()
 
     def vocabulary(self) -> int:

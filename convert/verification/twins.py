@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from convert.verification.names import bare
+
 Index = tuple[int, ...]
 
 #: matrices that GPT-2 keeps as [in, out] and nanoGPT as [out, in]
@@ -22,10 +24,10 @@ _SINGLE = re.compile(r"(.*)block_sparse_moe\.(?:experts\.(\d+)\.(w[123])|(gate))
 
 @dataclass(frozen=True)
 class Place:
-    """An element of the source; ``tensor`` is None for what the output writes as zero: a bias that the source lacks."""
+    """An element of the source."""
 
-    tensor: str | None
-    index: Index = ()
+    tensor: str
+    index: Index
 
 
 class Twins:
@@ -33,19 +35,19 @@ class Twins:
 
     def __init__(self, outputs: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
         self._sources = sources
-        self._bare = {_bare(name): name for name in sources}
+        self._bare = {bare(name, wrapped=True): name for name in sources}
         self._turned = _widening(outputs) != _widening(sources)
         self._fused = any(_FUSED.fullmatch(name) for name in sources)
         self.experts = any(_SINGLE.fullmatch(name) for name in (outputs if self._fused else sources))
 
     def of(self, name: str, index: Index) -> Place | None:
         """None where the source has nothing of that name."""
-        bare = _bare(name)
-        if (twin := self._bare.get(bare)) is not None:
-            return Place(twin, index[::-1] if self._turned and bare.endswith(_CONV1D) else index)
+        short = bare(name, wrapped=True)
+        if (twin := self._bare.get(short)) is not None:
+            return Place(twin, index[::-1] if self._turned and short.endswith(_CONV1D) else index)
         if self.experts:
             return self._split(name, index) if self._fused else self._joined(name, index)
-        return Place(None) if name.endswith(".bias") else None
+        return None
 
     def _joined(self, name: str, index: Index) -> Place | None:
         """An element of a fused tensor, in the experts' own."""
@@ -77,11 +79,4 @@ class Twins:
 
 def _widening(headers: Mapping[str, Any]) -> bool:
     """Whether a GPT-2 is stored as [in, out], by its one matrix that widens."""
-    return any(_bare(name).endswith("mlp.c_fc.weight") and h.shape[0] < h.shape[1] for name, h in headers.items())
-
-
-def _bare(name: str) -> str:
-    """A name without what torch.compile, GPT-2's releases and models with a vision tower put before it."""
-    for prefix in ("_orig_mod.", "transformer.", "language_model."):
-        name = name.removeprefix(prefix)
-    return name
+    return any(bare(name, wrapped=True).endswith("mlp.c_fc.weight") and h.shape[0] < h.shape[1] for name, h in headers.items())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convert.checkpoint.stored import Checkpoint, Stored
+from convert.verification.names import Names
 from surgery.errors import ConversionError, show
 
 #: `read(stored, start, stop)` returns the bytes of rows start..stop of a tensor, row-major, in its stored type.
@@ -28,7 +29,7 @@ _BLOCK_BYTES = 32 << 20
 
 
 class Weights:
-    """The tensors of one checkpoint, by the names in its own files.
+    """The tensors of one checkpoint, by the names that its architecture gives them; ``wrapped`` reads through wrappers' too.
 
     Memory is bounded by `block_bytes` (of one block in compute dtype) and what the caller keeps. `rounded`, if given,
     is the type through which block-scaled FP8 products pass, as the vendors' own dequantisation to bf16 does. `changes`,
@@ -46,8 +47,10 @@ class Weights:
         fp8_block: tuple[int, int] = (128, 128),
         rounded: torch.dtype | None = None,
         changes: Mapping[str, tuple[Change, ...]] | None = None,
+        wrapped: bool = False,
     ) -> None:
         self._tensors, self._read, self._changes = tensors, read, changes or {}
+        self._called = Names(tensors, wrapped=wrapped)
         self.compute, self.device = compute, device
         self._block_bytes, self._fp8_block, self._rounded = block_bytes, fp8_block, rounded
         self.used: set[str] = set()
@@ -62,7 +65,7 @@ class Weights:
         return frozenset(stored.dtype for stored in self._tensors.values())
 
     def has(self, name: str) -> bool:
-        return name in self._tensors
+        return self._called.of(name) in self._tensors
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._stored(name).shape
@@ -125,9 +128,10 @@ class Weights:
         return flat, at * height, height
 
     def _stored(self, name: str) -> Stored:
-        self.used.add(name)
+        stored = self._called.of(name)
+        self.used.add(stored)
         try:
-            return self._tensors[name]
+            return self._tensors[stored]
         except KeyError:
             raise ConversionError(
                 f"The architecture that config.json declares computes with the tensor {show(name)}, and the "
@@ -170,6 +174,7 @@ def open_weights(
     block_bytes: int = _BLOCK_BYTES,
     rounded: torch.dtype | None = None,
     changes: Mapping[str, tuple[Change, ...]] | None = None,
+    wrapped: bool = False,
 ) -> Weights:
     """The tensors of an opened checkpoint; its files stay open until the process ends."""
     from convert.checkpoint import open_sources, read_rows
@@ -185,6 +190,7 @@ def open_weights(
         fp8_block=(int(block[0]), int(block[1])),
         rounded=rounded,
         changes=changes,
+        wrapped=wrapped,
     )
 
 

@@ -12,11 +12,11 @@ from surgery.passes.pass_ import Pass
 from surgery.passes.scales import (
     BRANCHES,
     FOLD,
+    ROOT,
     SCALES,
     branch_factor,
     embedding_factor,
     logits_factor,
-    other_embed_scale,
     plain_branches,
 )
 from surgery.values import Exactness, scaled, shifted
@@ -48,7 +48,8 @@ GAUGE = Pass(
     mends=SCALES,
     says="the residual stream gets another unit, and epsilon too, so that embeddings keep their bytes and a tie",
     exactness=Exactness.ALGEBRAIC,
-    apply=lambda model, refused: gauge_scales(model, refused, other_embed_scale(model.facts)),
+    apply=gauge_scales,
+    otherwise=lambda model, refused: gauge_scales(model, refused, ROOT),
     introduces=("norm.eps",),
     instead_of=FOLD.name,
 )

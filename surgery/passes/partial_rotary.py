@@ -7,6 +7,7 @@ large that the angle is nothing at any length. transformers 5 says the same with
 
 from __future__ import annotations
 
+from math import nextafter
 from typing import Any
 
 from surgery.model import Model
@@ -33,7 +34,7 @@ def turn_whole_heads(model: Model, kind: str = "longrope") -> Model:
     if facts["rope.share"] == 1.0 or facts["norm.qk"] is not None or pair == 0:
         return model
     ways = {"longrope": _longrope, "proportional": _proportional}
-    said = ways[kind](facts["rope.theta"], facts["rope.scaling"], head, pair, facts["context"])
+    said = ways[kind](facts["rope.theta"], facts["rope.scaling"], head, facts.rotated, facts["context"])
     if said is None:
         return model
     theta, scaling = said
@@ -70,8 +71,18 @@ def turn_part_of_heads(model: Model) -> Model:
                 ]
                 tensors[turned], rest = (narrowed(whole, region) for region in regions)
                 tensors[still] = renamed(rest, "pair", "half")
-    part = {"rope__share": 2 * pair / head, "rope__theta": theta, "rope__scaling": None}
+    part = {"rope__share": share_of(2 * pair, head), "rope__theta": theta, "rope__scaling": None}
     return Model(facts, tensors).having("rotated in part", **part)
+
+
+def share_of(rotated: int, head: int) -> float:
+    """The share of a head that is so many of its elements, whose product with the head's width is not cut to one less.
+
+    >>> int(94 * (6 / 94)), int(94 * share_of(6, 94))
+    (5, 6)
+    """
+    share = rotated / head
+    return share if int(head * share) == rotated else nextafter(share, 1.0)
 
 
 def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -> tuple[float, int] | None:
@@ -85,7 +96,7 @@ def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -
         return None
     factors = tuple(table.get("short_factor", ()))
     pair = sum(factor < FILLER / 10 for factor in factors)
-    said = _longrope(theta, None, head, pair, context) if 0 < pair < head // 2 == len(factors) else None
+    said = _longrope(theta, None, head, 2 * pair, context) if 0 < pair < head // 2 == len(factors) else None
     if said is None:
         return None
     ours = dict(said[1] or ())
@@ -97,14 +108,14 @@ def still_part(theta: float, scaling: Scaling, head: int, context: int | None) -
 _LISTS = ("short_factor", "long_factor")
 
 
-def _longrope(theta: float, scaling: Scaling, head: int, pair: int, context: int | None) -> Said | None:
+def _longrope(theta: float, scaling: Scaling, head: int, rotated: int, context: int | None) -> Said | None:
     """The same frequencies over the whole head; the factors of a longrope over the part are kept in them."""
-    table = dict(scaling or ())
+    table, pair = dict(scaling or ()), (rotated + 1) // 2
     if context is None or (table and (table["rope_type"] != "longrope" or table.get("attention_factor") is None)):
         return None
     # Both lengths are the same, or vLLM would derive an attention factor from their ratio and ignore the one given.
     plain: dict[str, Any] = {"factor": 1.0, "attention_factor": 1.0, "original_max_position_embeddings": context}
-    ratios = [theta ** (i / pair - 2 * i / head) for i in range(pair)]
+    ratios = [theta ** (2 * i / rotated - 2 * i / head) for i in range(pair)]
     filler = (FILLER,) * (head // 2 - pair)
     for key in _LISTS:
         own = table.get(key, (1.0,) * pair)
@@ -113,11 +124,12 @@ def _longrope(theta: float, scaling: Scaling, head: int, pair: int, context: int
     return theta, (("rope_type", "longrope"), *sorted({**plain, **kept}.items()))
 
 
-def _proportional(theta: float, scaling: Scaling, head: int, pair: int, context: int | None) -> Said | None:
-    share = 2 * pair / head
+def _proportional(theta: float, scaling: Scaling, head: int, rotated: int, context: int | None) -> Said | None:
+    pair = (rotated + 1) // 2
+    share = share_of(2 * pair, head)
     if scaling is not None or int(share * head // 2) != pair:
         return None
-    return theta ** (head / (2 * pair)), (("rope_type", "proportional"), ("partial_rotary_factor", share))
+    return theta ** (head / rotated), (("rope_type", "proportional"), ("partial_rotary_factor", share))
 
 
 def _still(name: str) -> str:

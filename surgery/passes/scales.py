@@ -65,15 +65,11 @@ def _neutral(which: frozenset[str], embed_scale: float | str) -> dict[str, objec
     return {name.replace(".", "__"): value for name, value in wanted.items() if name in which}
 
 
-def other_embed_scale(facts: Facts) -> float | str:
-    """The scale on embeddings that a target has which refuses this one: none, or Gemma's."""
-    return ROOT if embedding_factor(facts) == 1.0 else 1.0
-
-
 FOLD = Pass(
     name="fold",
     mends=SCALES,
     says="scales of embeddings, branches and logits are multiplied into the weights, so that a tie ends",
     exactness=Exactness.ALGEBRAIC,
-    apply=lambda model, refused: fold_scales(model, refused, other_embed_scale(model.facts)),
+    apply=fold_scales,
+    otherwise=lambda model, refused: fold_scales(model, refused, ROOT),
 )

@@ -14,6 +14,7 @@ from mappings.family import Family, Fixed, Row
 from surgery.legalise import legalise
 from surgery.model import Model
 from surgery.passes import PASSES, Pass
+from surgery.passes.pass_ import Apply
 
 R = "layer.{layer}."
 
@@ -95,23 +96,25 @@ def _tables(name: str, change: Callable[..., object]) -> Iterator[bool]:
         yield tuple(wrong) != families()
 
 
-def _claims(real: Pass, model: Model, refused: frozenset[str]) -> Model:
+def _claims(real: Apply, model: Model, refused: frozenset[str]) -> Model:
     """The facts as the pass leaves them, the tensors as they were, but for those that it adds or removes."""
-    done = real.apply(model, refused)
+    done = real(model, refused)
     kept = {name: model.tensors.get(name, expr) for name, expr in done.tensors.items()}
     return Model(done.facts, kept)
 
 
-def _twice(real: Pass, model: Model, refused: frozenset[str]) -> Model:
+def _twice(real: Apply, model: Model, refused: frozenset[str]) -> Model:
     """What the pass does, done twice: a mend on top of a mend."""
-    done = real.apply(model, refused)
-    again = real.apply(Model(model.facts, done.tensors), refused)
+    done = real(model, refused)
+    again = real(Model(model.facts, done.tensors), refused)
     return Model(done.facts, again.tensors)
 
 
 @contextmanager
 def _passes(real: Pass, how: Callable[..., Model]) -> Iterator[bool]:
     """Conversions run with one pass replaced; yields True, for only a conversion shows whether it is used."""
-    wrong = tuple(replace(p, apply=partial(how, p)) if p.name == real.name else p for p in PASSES)
+    other = real.otherwise and partial(how, real.otherwise)
+    damaged = replace(real, apply=partial(how, real.apply), otherwise=other)
+    wrong = tuple(damaged if p.name == real.name else p for p in PASSES)
     with mock.patch.object(convert.prepare, "legalise", partial(legalise, passes=wrong)):
         yield True

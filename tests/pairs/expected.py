@@ -354,8 +354,10 @@ def expected(case: str, target: str) -> Outcome:
             exactness = way
     if goal.one_key and QKV.items() <= source.does.items() and not source.does.get("bias.norm"):
         refused.update(goal.one_key)  # zeros for linears and for norms are two passes, and either alone ends no refusal
-    if "embed.scale" in refused or (goal.has.get("tied") and source.does.get("tied")):
-        refused.update(_SCALES & set(source.does))  # one pass folds them all, and a fold of embeddings ends a tie
+    no_gauge = source.does.get("norm.after") or source.does.get("norm.eps") == goal.has.get("norm.eps")
+    if goal.has.get("tied") and source.does.get("tied") and no_gauge:
+        # a fold ends the tie; a gauge keeps it, changes an eps that was right, and cannot reach behind a norm
+        refused.update({"embed.scale"} & set(source.does))
     return Outcome("refused", frozenset(refused)) if refused else Outcome(exactness)
 
 
@@ -371,8 +373,6 @@ def _way(fact: str, value: Any, goal: Target) -> str:
         return "byte"
     if _BYTE_MENDS.get(fact) == bool(wanted):
         return "byte"
-    if fact == "embed.scale" and value == "a number" and wanted == "root of hidden":
-        return "refused"  # scales are folded to nothing, or from nothing to Gemma's: no released pair needs more
     if fact in _FOLDS or (fact == "head.unit_rows" and value):
         return "algebraic"
     if fact == "rope.share" and wanted == 1.0 and "longrope" in goal.can.get("rope.scaling", ()):

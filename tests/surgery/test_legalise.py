@@ -42,6 +42,12 @@ def test_where_a_preferred_rival_cannot_help_the_default_does():
     assert [p.name for p in passes] == ["plain"]
 
 
+def test_a_rival_that_nobody_prefers_runs_where_the_default_cannot_help():
+    helpless = changing("plain", ("window",), {})
+    legal, passes = legalise(model(window=4), refusing("window"), passes=(RIVAL, helpless))
+    assert passes == (RIVAL,) and legal.facts["window"] is None
+
+
 def test_a_pass_that_would_put_one_refusal_in_the_place_of_another_is_not_applied():
     swap = changing("swap", ("window",), {"window": None, "tied": True})
     with pytest.raises(Unexpressible) as refused:
@@ -70,3 +76,25 @@ def test_passes_speak_of_facts_that_exist():
     for one in PASSES:
         assert one.mends and set(one.mends) | set(one.introduces) <= FACTS.keys()
         assert bool(one.wants) == bool(one.why_wants) and bool(one.asked) == bool(one.costs)
+
+
+def test_each_fact_that_can_be_mended_is_and_a_refusal_names_the_others_alone():
+    both = changing("both", ("window", "tied"), {"window": None, "tied": False})
+    half = Pass("half", ("window", "tied"), "", Exactness.BYTE, lambda m, refused: m.having("half", window=None))
+    assert [p.name for p in legalise(model(window=4, tied=True), refusing("window", "tied"), passes=(both,))[1]] == ["both"]
+    with pytest.raises(Unexpressible) as refused:
+        legalise(model(window=4, tied=True), refusing("window", "tied"), passes=(half,))
+    assert [r.fact for r in refused.value.refusals] == ["tied"]
+
+
+def test_a_pass_goes_to_the_value_that_the_target_has():
+    def to(value):
+        return lambda m, refused: m.having("scaled", embed__scale=value)
+
+    def wants(value):
+        return lambda known: () if known["embed.scale"] == value else (Refusal("embed.scale", "", ""),)
+
+    scale = Pass("scale", ("embed.scale",), "", Exactness.BYTE, to(1.0), otherwise=to("root of hidden"))
+    for value in (1.0, "root of hidden"):
+        legal, _ = legalise(model(embed__scale=12), wants(value), passes=(scale,))
+        assert legal.facts["embed.scale"] == value

@@ -13,11 +13,12 @@ from convert.checkpoint import open_checkpoint
 from convert.checkpoint.stored import Checkpoint, Stored, row_major
 from convert.planning import Plan
 from convert.prepare import plan_conversion
+from convert.verification import movement
 from convert.verification.addresses import origins
 from convert.verification.movement import prove
 from convert.verification.run import verify
 from mappings import families
-from mappings.family import Family
+from mappings.family import Family, Row
 from surgery.errors import ConversionError
 from tests.goldens import Golden, golden, goldens
 from tests.mappings.pairs import randomised, saved
@@ -226,3 +227,55 @@ def test_an_address_outside_a_box_has_no_origin():
     output = next(o for o in plan.files[0].outputs if "wqkv" in o.name)
     assert list(origins(output, output.numel)) == []
     assert len(list(origins(output, 0))) == 1
+
+
+def test_a_family_without_a_formula_is_not_proved_and_that_is_said(monkeypatch):
+    formulas = {name: formula for name, formula in movement.FORMULAS.items() if name not in ("Yi", "qwen2")}
+    monkeypatch.setattr(movement, "FORMULAS", formulas)
+    plan = plan_conversion(open_checkpoint(golden("yi-6b").checkpoint), "llama")
+    there, back = prove(plan), prove(plan_conversion(open_checkpoint(golden("llama-gqa").checkpoint), "yi"))
+    for lineage in (there, back):
+        assert lineage is not None and lineage.passed and lineage.addresses == 0
+        assert lineage.sentence == "lineage not proved: no formula of Yi"
+        assert lineage.record == "not proved: no formula of Yi"
+    own = prove(plan_conversion(open_checkpoint(golden("yi-6b").checkpoint), "yi"))
+    assert own is not None and own.sentence.endswith("held against the same tensors of the source")
+
+
+def test_biases_under_names_that_no_formula_has_are_not_proved_and_not_wrong(monkeypatch):
+    """A family that is right, and calls its biases otherwise: two entries of three know it."""
+    case = golden("llama-attention-bias")
+    renamed = tuple(_biases_elsewhere(family) if family.name == "llama" else family for family in families())
+    read = open_checkpoint(case.checkpoint)
+    tensors = {_elsewhere(name): replace(stored, name=_elsewhere(name)) for name, stored in read.tensors.items()}
+    monkeypatch.setattr(convert.prepare, "families", lambda: renamed)
+    lineage = prove(plan_conversion(replace(read, tensors=tensors), "internlm2"))
+    assert lineage is not None and lineage.passed, lineage
+    assert lineage.addresses > 0
+    assert all("no formula of llama names" in why for why in lineage.unfollowed) and lineage.unfollowed
+    norms = (R + "attention_norm", R + "mlp_norm")
+    wrong = tuple(swapped(family, *norms) if family.name == "llama" else family for family in renamed)
+    monkeypatch.setattr(convert.prepare, "families", lambda: wrong)
+    lineage = prove(plan_conversion(replace(read, tensors=tensors), "internlm2"))
+    assert lineage is not None and "post_attention_layernorm.weight" in lineage.sentence and not lineage.passed
+
+
+def _elsewhere(name: str) -> str:
+    return name.removesuffix(".bias") + ".shift" if name.endswith(".bias") else name
+
+
+def _biases_elsewhere(family: Family) -> Family:
+    """The family with a row for each bias, under another name than its weight's."""
+    layouts = {"q": "(kv group two (pair + half))", "k": "(kv two (pair + half))", "v": "(kv head)", "o": "hidden"}
+    rows = tuple(
+        Row(
+            row.name.removesuffix(".weight") + ".shift",
+            " ".join(f"{r}.bias" for r in row.roles.split()),
+            layouts[at],
+            when=row.bias,
+        )
+        for row in family.rows
+        for at in layouts
+        if row.name.endswith(f"{at}_proj.weight") and "self_attn" in row.name
+    )
+    return replace(family, rows=(*(replace(row, bias="") for row in family.rows), *rows))

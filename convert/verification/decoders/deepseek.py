@@ -94,7 +94,7 @@ class DeepSeek(Trunk):
 
 
 def recognise(config: Config) -> bool:
-    return config.get("model_type") in ("deepseek_v2", "deepseek_v3")
+    return config.get("model_type") in ("deepseek_v2", "deepseek_v3", "kimi_k2")
 
 
 decoder = DeepSeek

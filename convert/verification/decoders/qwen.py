@@ -1,6 +1,7 @@
 """Qwen 1: packed q, k, v with bias, `w2` the gate, a feed-forward width of half the configured one.
 
-Written from Qwen/Qwen-7B modeling_qwen.py:269-273, :418, :561-575, :1316-1346. Within `seq_length` dynamic NTK and
+Written from Qwen/Qwen-7B modeling_qwen.py:269-273, :418, :561-575, :1316-1346, and QWenModel.__init__, which rotates the
+first `rotary_pct` of each head. Within `seq_length` dynamic NTK and
 log-n scaling are inert; longer sequences are refused.
 """
 
@@ -43,7 +44,7 @@ class Qwen(Trunk):
             raise ConversionError(
                 f"Qwen 1 changes its rotation beyond seq_length; {length} tokens are too many to verify."
             )
-        return rope.plain(self.config.get("rotary_emb_base", 10000), self.dim)
+        return rope.plain(self.config.get("rotary_emb_base", 10000), int(self.dim * self.config.get("rotary_pct", 1.0)))
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.project(h, f"{self.at(layer)}attn.c_attn", bias=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from convert.verification.witness.vocabulary import Tokens, names_tokens, with_tokens_of
-from mappings.config import lookup, read_facts
-from mappings.family import Family, Fixed, Of, Setting
+from mappings.config import read_facts
+from mappings.family import Family, Fixed, Of, Setting, lookup
 from mappings.via import Inexpressible
 from surgery.errors import ConversionError
 from surgery.facts import Facts
