@@ -219,7 +219,8 @@ def test_biases_under_names_that_no_formula_has_are_not_proved_and_not_wrong(mon
     assert lineage is not None and lineage.passed, lineage
     assert lineage.addresses > 0
     assert all("no formula of llama names" in why for why in lineage.unfollowed) and lineage.unfollowed
-    wrong = tuple(swapped(family, R + "attention_norm", R + "mlp_norm") if family.name == "llama" else family for family in renamed)
+    norms = R + "attention_norm", R + "mlp_norm"
+    wrong = tuple(swapped(family, *norms) if family.name == "llama" else family for family in renamed)
     monkeypatch.setattr(convert.prepare, "families", lambda: wrong)
     lineage = prove(plan_conversion(replace(read, tensors=tensors), "internlm2"))
     assert lineage is not None and "post_attention_layernorm.weight" in lineage.sentence and not lineage.passed
@@ -232,8 +233,9 @@ def _elsewhere(name: str) -> str:
 def _biases_elsewhere(family: Family) -> Family:
     """The family with a row for each bias, under another name than its weight's."""
     layouts = {"q": "(kv group two (pair + half))", "k": "(kv two (pair + half))", "v": "(kv head)", "o": "hidden"}
+    biases = {row.name: " ".join(f"{role}.bias" for role in row.roles.split()) for row in family.rows}
     rows = tuple(
-        Row(row.name.removesuffix(".weight") + ".shift", " ".join(f"{r}.bias" for r in row.roles.split()), layouts[at], when=row.bias)
+        Row(row.name.removesuffix(".weight") + ".shift", biases[row.name], layouts[at], when=row.bias)
         for row in family.rows
         for at in layouts
         if row.name.endswith(f"{at}_proj.weight") and "self_attn" in row.name
