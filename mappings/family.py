@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mappings.via import SAME, Via
@@ -151,6 +152,19 @@ class Family:
     def label(self) -> str:
         """The name with the variant, as messages say it."""
         return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    @cached_property
+    def base(self) -> str:
+        """What the class without a head is called in the one with it, such as ``model.``; empty where there is no such class."""
+        layered = next((row.name.partition("{layer")[0].split(".") for row in self.rows if "{layer" in row.name), [])
+        return f"{layered[0]}." if len(layered) > 2 else ""
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """What the rows' names begin with: one segment, and one more where the first is ``base``."""
+        return frozenset(
+            ".".join(row.name.split(".")[: 2 if self.base and row.name.startswith(self.base) else 1]) for row in self.rows
+        )
 
     def derive(self, **changes: Any) -> Family:
         """This family plus differences: settings and rows replace those that state the same facts or roles."""

@@ -76,12 +76,6 @@ GPT2 = Family(
         "summary_first_dropout",
         "summary_proj_to_labels",
     ),
-    prefixes=(
-        ("h.", "transformer.h."),
-        ("wte.", "transformer.wte."),
-        ("wpe.", "transformer.wpe."),
-        ("ln_f.", "transformer.ln_f."),
-    ),
 )
 
 FAMILIES = (GPT2,)

@@ -217,6 +217,20 @@ def _with_tie(family: Family, facts: Facts, stored: Mapping[str, Slabs]) -> Fact
     return facts.with_({"tied": head not in stored}, f"{head} is {'present' if head in stored else 'absent'}")
 
 
+def _with_embeddings(family: Family, facts: Facts, stored: dict[str, Slabs]) -> dict[str, Slabs]:
+    """The tensors of a tied model that stores its one matrix as the output projection, with that as the embeddings.
+
+    transformers 5.23 ties either way (modeling_utils.py tie_weights: whichever of the two is there).
+    """
+    rows = {row.roles: row for row in family.rows if row.roles in ("embed", "head")}
+    if not facts["tied"] or len(rows) < 2 or rows["embed"].layout != rows["head"].layout:
+        return stored
+    embed, head = rows["embed"].name, rows["head"].name
+    if embed in stored or head not in stored:
+        return stored
+    return {**{name: slabs for name, slabs in stored.items() if name != head}, embed: replace(stored[head], name=embed)}
+
+
 def _with_layers(rows: Sequence[Row], facts: Facts, stored: Mapping[str, Slabs]) -> Facts:
     """The number of layers from the names found, which must be what the config says."""
     beginnings = sorted({row.name.partition("{layer")[0] for row in rows if "{layer" in row.name})
@@ -320,3 +334,15 @@ def _report(family: Family, facts: Facts, missing: list[str], wrong: list[str], 
 def _suspicious(name: str) -> str:
     strange = sorted({f"U+{ord(c):04X}" for c in name if not c.isascii()})
     return show(name) + (f" with {', '.join(strange)}" if strange else "")
+
+
+def settled(
+    family: Family, facts: Facts, headers: Mapping[str, Header], *, wrapped: bool = False
+) -> tuple[Facts, dict[str, Slabs]]:
+    """What the names decide where the config leaves it open: the tie, and which tensors the rows speak of.
+
+    Without ``wrapped`` names are read as the libraries read them.
+    """
+    stored = assembled(family, headers, wrapped=wrapped)
+    facts = _with_tie(family, facts, stored)
+    return facts, _with_embeddings(family, facts, stored)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from mappings.family import Family
 from mappings.slots import Slot, without_sets
+from mappings.wrapping import unwrapped
 from surgery.errors import ConversionError, show
 from surgery.layout import Leaf, row_major
 from surgery.movement import Piece, Span, spans
@@ -50,13 +51,16 @@ class Slabs:
         return self.stored[1:] if self.axis is None else ()
 
 
-def assembled(family: Family, headers: Mapping[str, Header]) -> dict[str, Slabs]:
-    """A checkpoint's tensors under the names that the family's rows use, model-parallel slabs put together."""
+def assembled(family: Family, headers: Mapping[str, Header], *, wrapped: bool = False) -> dict[str, Slabs]:
+    """A checkpoint's tensors under the names that the family's rows use, model-parallel slabs put together.
+
+    ``wrapped`` reads names through the segments that training programs put into them, which no library does.
+    """
     found: dict[str, list[Header]] = {}
     for name, header in headers.items():
-        found.setdefault(as_in_rows(family, name), []).append(header)
+        found.setdefault(as_in_rows(family, unwrapped(name) if wrapped else name), []).append(header)
     files = max(map(len, found.values()), default=1)
-    if files == 1:
+    if files == 1 or family.stored != "consolidated":
         return {name: _slabs(name, parts, None) for name, parts in found.items()}
     split = {_numberless(without_sets(row.name)): row.split for row in family.rows}
     for name, parts in found.items():
@@ -67,18 +71,29 @@ def assembled(family: Family, headers: Mapping[str, Header]) -> dict[str, Slabs]
 
 def names_all(family: Family, headers: Iterable[str]) -> bool:
     """Whether a checkpoint has, for every row that always applies, a tensor that is named so."""
-    found = {_numberless(as_in_rows(family, name)) for name in headers}
+    found = {_numberless(as_in_rows(family, unwrapped(name))) for name in headers}
     return all(_numberless(without_sets(row.name)) in found for row in family.rows if not row.when)
 
 
 def as_in_rows(family: Family, name: str) -> str:
-    """The name without the number of its file, and with the prefix that the rows have."""
+    """The name without the number of its file, and with the beginning that the rows have.
+
+    A model that was saved by its base class lacks the segment that stands for it (``family.base``), and one that was
+    loaded as its own base class has it twice: transformers reads both (5.23 modeling_utils.py, by base_model_prefix).
+    """
     if family.stored == "consolidated":
         name = name.partition("/")[2]
     for stored, ours in family.prefixes:
         if name.startswith(stored):
             return ours + name.removeprefix(stored)
-    return name
+    spellings = (name, family.base + name, name.removeprefix(family.base)) if family.base else ()
+    return next((one for one in spellings if _rooted(family, one)), name)
+
+
+def _rooted(family: Family, name: str) -> bool:
+    """Whether a name begins as one of the rows' names does."""
+    first, _, rest = name.partition(".")
+    return first in family.roots or f"{first}.{rest.partition('.')[0]}" in family.roots
 
 
 def _numberless(name: str) -> str:
