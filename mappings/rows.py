@@ -359,3 +359,15 @@ def _report(family: Family, facts: Facts, missing: list[str], wrong: list[str], 
 def _suspicious(name: str) -> str:
     strange = sorted({f"U+{ord(c):04X}" for c in name if not c.isascii()})
     return show(name) + (f" with {', '.join(strange)}" if strange else "")
+
+
+def settled(
+    family: Family, facts: Facts, headers: Mapping[str, Header], *, wrapped: bool = False
+) -> tuple[Facts, dict[str, Slabs]]:
+    """What the names decide where the config leaves it open: the tie, and which tensors the rows speak of.
+
+    Without ``wrapped`` names are read as the libraries read them.
+    """
+    stored = assembled(family, headers, wrapped=wrapped)
+    facts = _with_tie(family, facts, stored)
+    return facts, _with_embeddings(family, facts, stored)

@@ -6,12 +6,12 @@ from typing import Any
 
 from mappings.via import Inexpressible, Unreadable, Values, Via
 
-_MOST_LAYERS = 10_000  # so that no config makes a list without end
+MOST_LAYERS = 10_000  # so that no config makes a list without end
 
 
 def _layers(values: Values) -> int:
     count = values["num_hidden_layers"] + values.get("num_nextn_predict_layers", 0)
-    if not 0 < count <= _MOST_LAYERS:
+    if not 0 < count <= MOST_LAYERS:
         raise Unreadable(f"num_hidden_layers = {values['num_hidden_layers']!r} is not a sensible number of layers")
     return int(values["num_hidden_layers"])
 

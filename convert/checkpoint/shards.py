@@ -45,6 +45,8 @@ MODELS = (_layout("model", ".safetensors"), _layout("pytorch_model", ".bin"))
 ADAPTERS = (_layout("adapter_model", ".safetensors"), _layout("adapter_model", ".bin"))
 
 META_SHARD = re.compile(r"consolidated\.([0-9]{2,3})\.pth")
+#: Mistral's own form, which it publishes with its params.json beside the files of the other loaders
+MISTRAL_FILE = re.compile(r"consolidated(-[0-9]{5,6}-of-[0-9]{5,6})?\.safetensors")
 TORCH_SUFFIXES = (".pt", ".pth")
 
 READERS: Mapping[str, Callable[[OpenFile], Contents]] = {
@@ -53,6 +55,27 @@ READERS: Mapping[str, Callable[[OpenFile], Contents]] = {
     ".pt": read_torch_file,
     ".pth": read_torch_file,
 }
+
+
+@dataclass(frozen=True)
+class Present:
+    """The layout that loaders prefer among those in a folder, its files (the index too), and the files of the others."""
+
+    layout: Layout
+    files: tuple[str, ...]
+    others: tuple[tuple[Layout, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an index file says: the shard of every tensor, and what it tells about all of them."""
+
+    weight_map: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.weight_map.values())))
 
 
 @dataclass(frozen=True)
@@ -76,24 +99,44 @@ class Weights:
     warnings: tuple[str, ...]
 
 
-def choose(folder: Folder, layouts: tuple[Layout, ...] = MODELS) -> Choice | None:
-    """The files of the preferred layout that is there, or None when none is.
+def present(names: frozenset[str], layouts: tuple[Layout, ...] = MODELS) -> Present | None:
+    """The preferred layout among these names, or None when no layout has a file.
 
     safetensors come before .bin; only loose shards without an index give way to a .bin that is complete by its name.
     """
-    present = [(layout, owned) for layout in layouts if (owned := sorted(filter(layout.owns, folder.names)))]
-    if not present:
+    found = [(layout, owned) for layout in layouts if (owned := tuple(sorted(filter(layout.owns, names))))]
+    if not found:
         return None
-    present.sort(key=lambda item: not {item[0].single, item[0].index} & folder.names)
-    layout, files = present[0]
+    found.sort(key=lambda item: not {item[0].single, item[0].index} & names)
+    (layout, files), *others = found
+    return Present(layout, files, tuple(others))
+
+
+def read_index(folder: Folder, layout: Layout) -> Index:
+    """The index of a layout, whose weight_map must give every tensor a file name."""
+    index = read_json(folder.find(layout.index), INDEX_LIMIT)
+    weight_map, metadata = index.get("weight_map"), index.get("metadata")
+    if type(weight_map) is not dict or not weight_map:
+        raise ConversionError(f"{layout.index} has no weight_map or an empty one; it must map tensors to shards.")
+    if wrong := [name for name, shard in weight_map.items() if type(shard) is not str]:
+        raise ConversionError(f"{layout.index}: weight_map gives {show(wrong[0])} no file name.")
+    return Index(weight_map, metadata if type(metadata) is dict else {})
+
+
+def choose(folder: Folder, layouts: tuple[Layout, ...] = MODELS) -> Choice | None:
+    """The files of the preferred layout that is there, or None when none is."""
+    found = present(folder.names, layouts)
+    if found is None:
+        return None
+    layout, files = found.layout, list(found.files)
     choice = _indexed(folder, layout) if layout.index in folder.names else _plain(folder, layout, files)
     notes = list(choice.warnings)
     unlisted = sorted(set(files) - {*choice.names, layout.index})
     if unlisted:
         names = listed(printed(name) for name in unlisted)
         notes.append(f"{layout.index} does not mention {names}: leftover files, unused.")
-    for _, others in present[1:]:
-        ignored = listed(printed(name) for name in others)
+    for _, owned in found.others:
+        ignored = listed(printed(name) for name in owned)
         notes.append(f"{ignored} ignored; the {layout.suffix} files beside are used ({printed(choice.names[0])}).")
     return Choice(choice.names, choice.index, choice.weight_map, choice.total_size, tuple(notes))
 
@@ -121,13 +164,8 @@ def _plain(folder: Folder, layout: Layout, files: list[str]) -> Choice:
 
 
 def _indexed(folder: Folder, layout: Layout) -> Choice:
-    index = read_json(folder.find(layout.index), INDEX_LIMIT)
-    weight_map = index.get("weight_map")
-    if type(weight_map) is not dict or not weight_map:
-        raise ConversionError(f"{layout.index} has no weight_map or an empty one; it must map tensors to shards.")
-    if wrong := [name for name, shard in weight_map.items() if type(shard) is not str]:
-        raise ConversionError(f"{layout.index}: weight_map gives {show(wrong[0])} no file name.")
-    names = sorted(set(weight_map.values()))
+    index = read_index(folder, layout)
+    names = index.shards
     if len(names) > MOST_SHARDS:
         raise ConversionError(f"{layout.index} names {len(names):,} shards; the limit is {MOST_SHARDS:,}.")
     for name in names:
@@ -138,9 +176,7 @@ def _indexed(folder: Folder, layout: Layout) -> Choice:
             f"both {layout.single} and {layout.index}, which names other files, are present: ambiguous which is the "
             f"model, and loaders disagree. Move one of them away."
         )
-    metadata = index.get("metadata")
-    total = metadata.get("total_size") if type(metadata) is dict else None
-    return Choice(tuple(names), layout.index, weight_map, total)
+    return Choice(names, layout.index, index.weight_map, index.metadata.get("total_size"))
 
 
 def _all_there(folder: Folder, names: Iterable[str], reason: str) -> None:

@@ -14,6 +14,7 @@ from convert.validate.rules import GROUPS, rules
 from convert.validate.subject import Subject
 from surgery.errors import UsageError, listed, show
 
+ONLY = "--only"
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -30,6 +31,13 @@ class Report:
     consumers: tuple[str, ...]
     hashes: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    unasked: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)  # by what would ask them
+    unjudged: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)  # asked in vain, by what was in the way
+
+    @property
+    def whole(self) -> bool:
+        """Whether every rule that applies at this depth, for these programs, was asked and could be judged."""
+        return ONLY not in self.unasked and not self.unjudged
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -49,7 +57,10 @@ class Report:
             "consumers": list(self.consumers),
             "passed": self.passed(),
             "counts": {severity: self.counts.get(severity, 0) for severity in _ORDER},
+            "ready": self.passed() and self.whole,
             "rules_asked": len(self.asked),
+            "rules_not_asked": {why: [rule.id for rule in found] for why, found in self.unasked.items()},
+            "rules_not_judged": {why: [rule.id for rule in found] for why, found in self.unjudged.items()},
             "findings": [
                 {
                     "rule": finding.rule.id,
@@ -89,7 +100,8 @@ def validate(
     asked_for, ignored = frozenset(consumers), dict(ignore or {})
     _known("--for", asked_for, CONSUMERS)
     _known("--ignore", ignored, [rule.id for rule in rules()])
-    asked = tuple(_asked(frozenset(only), asked_for, deep))
+    only = frozenset(only)
+    asked = tuple(_asked(only, asked_for, deep))
     subject = Subject(path, consumers=asked_for, name=name)
     if deep:
         from convert.validate.scan import scan
@@ -114,7 +126,25 @@ def validate(
         consumers=tuple(one for one in CONSUMERS if one in asked_for),
         hashes=subject.scan.hashes if subject.scan is not None else {},
         sha256=subject.scan.sha256 if subject.scan is not None else {},
+        unasked=_grouped((_not_asked(rule, only), rule) for rule in rules() if rule not in asked),
+        unjudged=_grouped((subject.lacks(rule.needs), rule) for rule in asked if rule.needs is not None),
     )
+
+
+def _not_asked(rule: Rule, only: frozenset[str]) -> str:
+    """What would have had a rule asked."""
+    if only and not {rule.id, rule.group} & only:
+        return ONLY
+    return "--deep" if rule.deep else f"--for {rule.consumer}"
+
+
+def _grouped(found: Iterable[tuple[str, Rule]]) -> dict[str, tuple[Rule, ...]]:
+    """Rules by their reason; those without one are left out."""
+    groups: dict[str, tuple[Rule, ...]] = {}
+    for why, rule in found:
+        if why:
+            groups[why] = (*groups.get(why, ()), rule)
+    return groups
 
 
 def _asked(only: frozenset[str], consumers: frozenset[str], deep: bool) -> Iterator[Rule]:

@@ -10,12 +10,13 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint, refuse_quantised
 from convert.prepare import identify
-from mappings.config import read_facts
-from mappings.family import Family, Row
-from mappings.rows import rows_of
-from mappings.slabs import Slabs, assembled
+from mappings.config import lookup, read_facts
+from mappings.family import Family, Row, Setting
+from mappings.rows import rows_of, settled
+from mappings.slabs import Slabs
 from mappings.slots import slots, without_sets
 from mappings.solve import solve
+from mappings.via_experts import MOST_LAYERS
 from surgery.dtypes import QUANTISED
 from surgery.errors import ConversionError, show
 from surgery.facts import Facts
@@ -57,6 +58,10 @@ class Expected:
         """What the rows call each stored tensor, where a family's files vary in a prefix."""
         return {header.name: name for name, slabs in self.stored.items() for header in slabs.stored}
 
+    def is_tied_head(self, name: str) -> bool:
+        """Whether loaders take the embeddings for a tensor of this name."""
+        return self.facts is not None and bool(self.facts["tied"]) and name == self.row_name("head")
+
     def layer_of(self, name: str) -> int | None:
         """The layer that a tensor's name says it is of."""
         match = _layer_pattern(self.family.rows).match(name) if self.family else None
@@ -92,6 +97,8 @@ def _expect(checkpoint: Checkpoint) -> Expected:
     except ConversionError as error:
         return Expected(problem=str(error), quantised=str(error))
     family, unread = candidates[0], ""
+    if told := _too_many_layers(family, checkpoint.config):
+        return Expected(told, contradiction=told, candidates=candidates)
     try:
         facts = read_facts(family, checkpoint.config)
     except ConversionError as error:
@@ -105,12 +112,21 @@ def _expect(checkpoint: Checkpoint) -> Expected:
         return Expected(str(error), unread=unread, candidates=candidates, facts=facts)
 
 
+def _too_many_layers(family: Family, config: Mapping[str, Any]) -> str:
+    """Why a number of layers is not believed: names are made for every one of them."""
+    inner = config.get(family.nested) if family.nested else None
+    for setting in family.settings:
+        for key in setting.keys if isinstance(setting, Setting) and "layer" in setting.facts else ():
+            for table in (config, inner):
+                value = lookup(table, key) if isinstance(table, Mapping) else None
+                if isinstance(value, int | float) and value > MOST_LAYERS:
+                    return f"{key} is {show(value)}; no model has more than {MOST_LAYERS:,} layers"
+    return ""
+
+
 def _shapes(known: Expected, facts: Facts, checkpoint: Checkpoint) -> Expected:
     family = known.candidates[0]
-    stored = assembled(family, checkpoint.tensors)
-    if not facts.knows("tied"):
-        head = next((row.name for row in family.rows if row.roles == "head"), "")
-        facts = facts.with_({"tied": head not in stored}, "the tensors")
+    facts, stored = settled(family, facts, checkpoint.tensors)
     layers = frozenset(int(match[1]) for match in map(_layer_pattern(family.rows).match, stored) if match)
     if not facts.knows("layer"):
         facts = facts.with_({"layer": len(layers)}, "the tensors' names")

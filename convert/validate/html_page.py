@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 
 from convert.validate.check import Report
-from convert.validate.report import because, describe, verdict
+from convert.validate.report import because, describe, looked_at, verdict
 from convert.validate.rule import Finding
 from convert.version import VERSION
 
@@ -34,6 +34,7 @@ def html_page(report: Report, strict: bool = False) -> str:
     ]
     for file, findings in groupby(report.findings, key=lambda finding: finding.file):
         parts += [f"<section><h2>{escape(file)}</h2>", *map(_article, findings), "</section>"]
+    parts += [f"<p class=small>{escape(line)}</p>" for line in looked_at(report)]
     return "\n".join([*parts, "</html>", ""])
 
 

@@ -35,6 +35,7 @@ TASKS = frozenset(_TASKS.split())
 #: how a model can come from its base model: hub-docs model-cards
 RELATIONS = frozenset({"adapter", "merge", "quantized", "finetune"})
 
+_PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:|.*\\.*|[^/]+/[^/]+/.+")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_])?"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*|code|multilingual")
@@ -48,6 +49,15 @@ def is_repository(name: str, *, owner: bool = True) -> bool:
     """
     fine = _REPOSITORY.fullmatch(name) and len(name) <= 96 and "--" not in name and ".." not in name
     return bool(fine) and not name.endswith(".git") and (not owner or "/" in name)
+
+
+def is_path(name: str) -> bool:
+    """Whether this is a path of some machine, and so no id of a repository.
+
+    >>> is_path("/var/images"), is_path("./data"), is_path("org/name"), is_path("some texts")
+    (True, True, False, False)
+    """
+    return "://" not in name.removeprefix("file:") and _PATH.match(name) is not None
 
 
 def is_language(code: str) -> bool:

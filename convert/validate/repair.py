@@ -21,7 +21,7 @@ from convert.validate.rules.generation import NAME as GENERATION
 from convert.validate.rules.generation import idle_settings
 from convert.validate.rules.headers import main_dtype
 from convert.validate.rules.index import totals
-from convert.validate.rules.rope import DEFAULT_THETA, hidden_rope
+from convert.validate.rules.rope import default_theta, hidden_rope
 from convert.validate.subject import Subject
 from surgery.errors import StorageFailed, UnsafeInput, show
 
@@ -119,18 +119,24 @@ Table = dict[str, Any]
 Current = Callable[[str], Table]
 
 
-def _index(subject: Subject, current: Current) -> Iterator[tuple[str, Table]]:
-    if subject.index is not None:
-        table = current(subject.index.name)
-        told = table.get("metadata")
-        yield subject.index.name, {**table, "metadata": {**(told if isinstance(told, dict) else {}), **totals(subject)}}
+def _index(key: str) -> Callable[[Subject, Current], Iterator[tuple[str, Table]]]:
+    """The repair of one total of the index; the other may be right as it is."""
+
+    def repair(subject: Subject, current: Current) -> Iterator[tuple[str, Table]]:
+        if subject.index is not None:
+            table = current(subject.index.name)
+            told = table.get("metadata")
+            kept = told if isinstance(told, dict) else {}
+            yield subject.index.name, {**table, "metadata": {**kept, key: totals(subject)[key]}}
+
+    return repair
 
 
 def _rope(subject: Subject, current: Current) -> Iterator[tuple[str, Table]]:
     hidden, table = dict(hidden_rope(subject)), current("config.json")
     inner = table.get("text_config") if isinstance(table.get("text_config"), dict) else None
     told = inner if inner is not None and "rope_parameters" in inner else table
-    theta = hidden.pop("rope_theta", (told.get("rope_parameters") or {}).get("rope_theta", DEFAULT_THETA))
+    theta = hidden.pop("rope_theta", (told.get("rope_parameters") or {}).get("rope_theta", default_theta(subject)))
     told.setdefault("rope_theta", theta)
     if hidden:
         told["rope_scaling"] = hidden
@@ -149,8 +155,8 @@ def _generation(subject: Subject, current: Current) -> Iterator[tuple[str, Table
 
 
 _TABLES: dict[str, Callable[[Subject, Current], Iterator[tuple[str, Table]]]] = {
-    "index-total-size": _index,
-    "index-total-parameters": _index,
+    "index-total-size": _index("total_size"),
+    "index-total-parameters": _index("total_parameters"),
     "rope-new-form-only": _rope,
     "transformers-4-rope": _rope,
     "mlx-rope-form": _rope,
@@ -185,7 +191,7 @@ def _card(subject: Subject, broken: set[str]) -> Rewrite | None:
 
 
 def _metadata(subject: Subject) -> Iterator[Repair]:
-    for name, contents in subject.weights.contents.items():
+    for name, contents in subject.weights.loaded.items():
         if name.endswith(".safetensors") and contents.metadata.get("format") != "pt":
             kept = {key: value for key, value in contents.metadata.items() if isinstance(value, str)}
             yield Metadata(name, {**kept, "format": "pt"}, subject.weights.files[name].size)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "note"]
 Proof = Literal["executed", "read"]
+#: what a rule cannot judge without: the family's table, every weight file, or a vocabulary that can be read
+Need = Literal["table", "files", "vocabulary"]
 
 #: the programs that a repository can be checked for
 CONSUMERS = ("transformers", "transformers-4", "vllm", "llama.cpp", "mlx")
@@ -42,6 +44,7 @@ class Rule:
     deep: bool = False  # needs every byte of the weights
     consumer: str = ""  # asked only for this one of CONSUMERS
     proof: Proof | None = None  # for consumers: was it executed here, or read in the consumer's source?
+    needs: Need | None = None
 
     @property
     def group(self) -> str:
@@ -51,12 +54,12 @@ class Rule:
 
 def rule(
     name: str, severity: Severity, *, what: str, why: str, fix: str, source: str,
-    deep: bool = False, consumer: str = "", proof: Proof | None = None,
+    deep: bool = False, consumer: str = "", proof: Proof | None = None, needs: Need | None = None,
 ) -> Callable[[Check], Rule]:  # fmt: skip
     """Make a check a `Rule`; the function's own name then stands for the rule."""
 
     def made(check: Check) -> Rule:
-        return Rule(name, severity, what, why, fix, source, check, deep, consumer, proof)
+        return Rule(name, severity, what, why, fix, source, check, deep, consumer, proof, needs)
 
     return made
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from convert.validate.check import Report
+from convert.validate.report import looked_at
 from convert.validate.rule import Finding, Rule
 from convert.version import VERSION
 
@@ -24,6 +25,7 @@ def sarif(report: Report) -> dict[str, Any]:
                 "tool": {"driver": driver},
                 "results": [_result(finding, places[finding.rule.id]) for finding in report.findings],
                 "columnKind": "unicodeCodePoints",
+                "properties": {"lookedAt": looked_at(report)},
             }
         ],
     }

@@ -19,9 +19,10 @@ from convert.checkpoint.files import Folder, list_folder
 from convert.checkpoint.stored import Stored
 from convert.manifest import NAME as MANIFEST
 from convert.validate.expected import Expected, expect
+from convert.validate.rule import Need
 from convert.validate.tree import Entry, walk
 from convert.validate.weights import Index, Weights, read_weights
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, listed
 
 if TYPE_CHECKING:
     from convert.validate.card_text import Card
@@ -107,21 +108,10 @@ class Subject:
         told = any(isinstance(name, str) and name.endswith("ForConditionalGeneration") for name in named)
         return told or any(key in self.config for key in ("vision_config", "audio_config"))
 
-    @cached_property
+    @property
     def index(self) -> Index | None:
         """The index of the weight files, if there is one."""
-        layout = self.weights.layout
-        if layout is None or layout.index not in self.folder.names:
-            return None
-        document = self.json(layout.index)
-        if document.fault:
-            return Index(layout.index, {}, {}, document.fault)
-        table, told = document.value.get("weight_map"), document.value.get("metadata")
-        if not isinstance(table, dict) or not table:
-            return Index(layout.index, {}, {}, "it has no weight_map, or an empty one")
-        if wrong := [name for name, shard in table.items() if not isinstance(shard, str)]:
-            return Index(layout.index, {}, {}, f"its weight_map gives {show(wrong[0])} no file name")
-        return Index(layout.index, table, told if isinstance(told, dict) else {})
+        return self.weights.index
 
     @cached_property
     def expected(self) -> Expected:
@@ -191,6 +181,16 @@ class Subject:
         source = self.provenance.get("source")
         family = source.get("family") if isinstance(source, Mapping) else ""
         return family if isinstance(family, str) else ""
+
+    def lacks(self, need: Need) -> str:
+        """Why what a rule needs is not there, though the repository has what the rule is about; empty where it is."""
+        if need == "table":
+            known = self.expected
+            return known.problem if self.config and self.kind != "adapter" and not known.shapes else ""
+        if need == "files":
+            return "not every weight file is there and readable" if self.weights.names and not self.whole else ""
+        there = [*self.vocabulary.files, *(["tekken.json"] if "tekken.json" in self.folder.names else [])]
+        return f"{listed(there)} cannot be read as a vocabulary" if there and not self.vocabulary.ids else ""
 
     @cached_property
     def rows(self) -> int | None:

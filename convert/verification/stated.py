@@ -76,7 +76,7 @@ _ROTATION = _named({
     "rope_theta factor base scaling_factor original_max_position_embeddings attention_factor": _POSITIVE,
     "low_freq_factor high_freq_factor": _FACTOR,
     "beta_fast beta_slow mscale mscale_all_dim": _NUMBER,
-    "partial_rotary_factor": _SHARE,
+    "partial_rotary_factor rotary_pct": _SHARE,
     "long_factor short_factor": _NUMBERS,
     "truncate": _FLAG,
 })  # fmt: skip
@@ -99,7 +99,7 @@ _CONFIG = _named({
     "attn_logit_softcapping final_logit_softcapping": _POSITIVE,
     "attention_multiplier embedding_multiplier residual_multiplier routed_scaling_factor attn_scale": _FACTOR,
     "scale_emb scale_depth": _NUMBER,
-    "partial_rotary_factor": _SHARE,
+    "partial_rotary_factor rotary_pct": _SHARE,
     "vocab_size": _ID,
     "bos_token_id eos_token_id pad_token_id": _IDS,
     "mask_token_id gmask_token_id": _ID,

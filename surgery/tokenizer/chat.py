@@ -66,11 +66,26 @@ def check_template(template: str) -> None:
 
 def _compiled(template: str) -> Any:
     """With the settings and names of transformers (utils/chat_template_utils.py)."""
+    from datetime import datetime
     from json import dumps
 
+    from jinja2 import nodes
     from jinja2.exceptions import TemplateError
-    from jinja2.ext import loopcontrols
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """``{% generation %}``: marks what the assistant says, for training; the prompt is the same without it."""
+
+        tags = {"generation"}  # noqa: RUF012 (an instance variable of Extension)
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+    def strftime_now(form: str) -> str:
+        return datetime.now().strftime(form)
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
@@ -78,9 +93,9 @@ def _compiled(template: str) -> Any:
     def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
         return dumps(value, ensure_ascii=ensure_ascii, indent=indent)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = refuse
+    environment.globals |= {"raise_exception": refuse, "strftime_now": strftime_now}
     return environment.from_string(template)
 
 

@@ -1,4 +1,4 @@
-"""Eighty-three ways to spoil a good converted directory, one at a time, each with the rule and the file that should tell.
+"""Ninety-seven ways to spoil a good converted directory, one at a time, each with the rule and the file that should tell.
 
 `python -m tests.validate.damage` prints the table of what was found. The last three change what no rule can see: they are
 the reason why `weightsmith verify` exists.
@@ -212,6 +212,11 @@ def remove(*files: str) -> Spoil:
             (path / file).unlink()
 
     return spoil
+
+
+def front(line: str) -> Spoil:
+    """One more line in the card's block of YAML."""
+    return replace("README.md", "---\n", f"---\n{line}\n")
 
 
 def linked(file: str, target: str) -> Spoil:
@@ -484,6 +489,46 @@ DAMAGES: tuple[Damage, ...] = (
         words("README.md", lambda old: old + "export HF_TOKEN=" + "hf_" + "Ab3" * 11 + "z\n"),
     ),
     Damage("path of a machine", "private-path", "config.json", config(_name_or_path="/home/somebody/out")),
+    # what was not seen at first: each was met in a repository that loaded wrongly or that the Hub refused
+    Damage(
+        "answers that end with no end of text",
+        "chat-template-end",
+        "chat_template.jinja",
+        replace("chat_template.jinja", "\n{% endfor %}", "{% if message['role'] == 'assistant' %}<s>{% endif %}\n{% endfor %}"),
+    ),
+    Damage(
+        "template in a processor's file",
+        "chat-template-unread",
+        "chat_template.json",
+        both(remove("chat_template.jinja"), create("chat_template.json", json.dumps({"chat_template": TEMPLATE}))),
+    ),
+    Damage("layer types of another depth", "config-layer-types", "config.json", config(layer_types=["full_attention"] * 4)),
+    Damage(
+        "rope type of another class",
+        "rope-type",
+        "config.json",
+        table("config.json", lambda c: c["rope_parameters"].update(rope_type="mrope")),
+    ),
+    Damage("class of another head", "config-class", "config.json", config(architectures=["LlamaForSequenceClassification"])),
+    Damage("class of another model_type", "config-class", "config.json", config(model_type="mistral")),
+    Damage(
+        "adapter beside the merged weights",
+        "adapter-beside",
+        "adapter_config.json",
+        both(create("adapter_config.json", '{"peft_type": "LORA"}'), create("adapter_model.safetensors")),
+    ),
+    Damage(
+        "weights under another name beside",
+        "weights-beside",
+        "consolidated.safetensors",
+        lambda p: shutil.copy(shards(p)[0], p / "consolidated.safetensors"),
+    ),
+    Damage("half-written safetensors", "unfinished-file", ".tmpQ4x9Zk", create(".tmpQ4x9Zk")),
+    Damage("results in words", "model-index", "README.md", front("model-index: not correct")),
+    Damage("example in words", "widget-form", "README.md", front("widget: Once upon a time")),
+    Damage("data set by its path", "datasets-path", "README.md", front("datasets: [/var/hf/images]")),
+    Damage("card deleted, and the licence with it", "licence-missing", "README.md", remove("README.md")),
+    Damage("no tokenizer to serve with", "vllm-tokenizer", "tokenizer.json", remove("tokenizer.json", "tokenizer.model")),
     # what no rule can see: only `verify` against the source does
     Damage("another epsilon", "", "config.json", config(rms_norm_eps=1e-6), seen=False),
     Damage(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,19 @@ from tests.validate.changes import (
     to_adapter,
     without,
 )  # fmt: skip
-from tests.validate.repository import FFN, HIDDEN, INDEX, SHARDS, VOCAB, Change, Repository
+from tests.validate.repository import (
+    FFN,
+    HIDDEN,
+    INDEX,
+    SHARDS,
+    TEMPLATE,
+    VOCAB,
+    Change,
+    Repository,
+    adapter,
+    good,
+    safetensors,
+)
 
 Fixture = tuple[Change, ...]
 ONE, TWO = SHARDS
@@ -209,6 +222,44 @@ def meta(*, whole: bool) -> Change:
     return change
 
 
+def lora_beside(*, config: bool) -> Change:
+    """The files of an adapter in the repository of the model that it was merged into."""
+
+    def change(path: Path) -> None:
+        adapter().write(path / "adapter")
+        for name in ("adapter_model.safetensors", *(["adapter_config.json"] if config else [])):
+            (path / "adapter" / name).rename(path / name)
+        shutil.rmtree(path / "adapter")
+
+    return after(change)
+
+
+def mistral_form(*, params: bool) -> Fixture:
+    """All tensors once more in one consolidated file, as Mistral publishes them, with its params.json or without."""
+
+    def write(path: Path) -> None:
+        made = good()
+        every = {name: value for tensors in made.shards.values() for name, value in tensors.items()}
+        (path / "consolidated.safetensors").write_bytes(safetensors(every, None))
+        if params:
+            (path / "params.json").write_text('{"dim": 16, "n_layers": 2}')
+
+    return (after(write),)
+
+
+def results(**changes: Any) -> Change:
+    """An evaluation in the card, as the Hub's leaderboards read it, with changes."""
+    result = {
+        "task": {"type": "text-generation"}, "dataset": {"type": "org/set", "name": "A set", "config": "en"},
+        "metrics": [{"type": "accuracy", "value": 0.5}],
+    }  # fmt: skip
+    return card(**{"model-index": [{"name": "a-model", "results": [{**result, **changes}]}]})
+
+
+def sentence_classifier(made: Repository) -> None:
+    made.config["architectures"] = ["LlamaForSequenceClassification"]
+
+
 def fp8(made: Repository) -> None:
     made.config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
 
@@ -302,7 +353,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "too-many-files": ((many("logs", 10_001),), (many("logs", 100),)),
     "file-mode": ((mode(ONE, 0o600),), (mode(ONE, 0o644),)),
     # leftovers
-    "unfinished-file": ((file(f"{ONE}.incomplete"),), (file("incomplete.md"),)),
+    "unfinished-file": ((file(".tmpa1B2c3"),), (file(".tmp-notes.md"),)),
     "training-state": ((file("optimizer.pt"),), (file("optimizer.md"),)),
     "private-folder": ((file("__pycache__/x.pyc"),), (file("assets/picture.svg"),)),
     # index
@@ -317,6 +368,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (after(lambda path: (path / "model.safetensors").write_bytes((path / ONE).read_bytes())),),
         (single,),
     ),
+    "weights-beside": (mistral_form(params=False), mistral_form(params=True)),
     "index-missing": ((no_index,), (single,)),
     "index-absent-tensor": ((indexed(lambda i: i["weight_map"].__setitem__("model.extra.weight", ONE)),), (nothing,)),
     "index-wrong-shard": ((indexed(lambda i: i["weight_map"].__setitem__(Q0, TWO)),), (nothing,)),
@@ -373,6 +425,14 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "config-architectures": ((config(architectures=None),), (config(architectures=["LlamaForCausalLM", "Other"]),)),
     "config-contradiction": ((config(hidden_size=ABSENT),), (config(head_dim=HIDDEN // 4),)),
     "config-unread-key": ((config(strange_factor=3),), (config(strange_factor=None),)),
+    "config-layer-types": (
+        (config(layer_types=["full_attention"] * 3),),
+        (config(layer_types=["full_attention"] * 2, mlp_layer_types=None),),
+    ),
+    "config-class": (
+        (sentence_classifier,),
+        (sentence_classifier, dropped(HEAD), added("score.weight", np.ones((2, HIDDEN), np.float32))),
+    ),
     "config-heads": ((config(num_key_value_heads=3),), (config(num_key_value_heads=2),)),
     "config-number-as-text": ((config(rms_norm_eps="1e-5"),), (config(rms_norm_eps=1e-5),)),
     "auto-map-dangling": (
@@ -391,6 +451,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         ),
     ),
     "rope-partial-ignored": ((config(partial_rotary_factor=0.5),), (config(partial_rotary_factor=1.0),)),
+    "rope-type": ((rope({"rope_type": "mrope", "mrope_section": [1, 1, 0]}),), (qwen_vl,)),
     "rope-factors": ((rope({**LONG, "short_factor": [1.0]}),), (rope(LONG),)),
     # architecture
     "architecture-unknown": ((config(architectures=["MineForCausalLM"], model_type="mine"),), (nothing,)),
@@ -429,6 +490,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         to_adapter(lambda made: made.shards["adapter_model.safetensors"].popitem()),
         to_adapter(),
     ),
+    "adapter-beside": ((lora_beside(config=True),), (lora_beside(config=False),)),
     "adapter-empty": (to_adapter(lambda made: made.shards["adapter_model.safetensors"].clear()), to_adapter()),
     # tokenizer
     "tokenizer-missing": ((no("tokenizer"), no("settings"), template(None)), to_adapter()),
@@ -478,6 +540,11 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (template("{% for message in messages %}<|mark|>{{ message['content'] }}{% endfor %}"),),
         (nothing,),
     ),
+    "chat-template-end": ((generation(eos_token_id=257),), (no("generation"), config(eos_token_id=260))),
+    "chat-template-unread": (
+        (template(None), file("chat_template.json", json.dumps({"chat_template": TEMPLATE}))),
+        (file("chat_template.json", json.dumps({"chat_template": TEMPLATE})),),
+    ),
     # generation
     "generation-unreadable": ((text("generation_config.json", lambda old: old + "}"),), (no("generation"),)),
     "generation-sampling": ((generation(do_sample=False),), (generation(do_sample=False, temperature=1.0),)),
@@ -488,7 +555,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "card-missing": ((no("card"),), (nothing,)),
     "card-no-metadata": ((lambda made: setattr(made, "card", {}),), (nothing,)),
     "card-yaml": ((text("README.md", lambda old: old.replace("---\n{", "---\n{ [", 1)),), (nothing,)),
-    "licence-missing": ((card(license=ABSENT),), (nothing,)),
+    "licence-missing": ((no("card"),), (nothing,)),
     "licence-unknown": ((card(license="llama-2"),), (card(license=["apache-2.0"]),)),
     "licence-unnamed": (
         (card(license="other"),),
@@ -504,7 +571,13 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "library-missing": ((card(library_name=ABSENT),), (nothing,)),
     "pipeline-tag": ((card(pipeline_tag="chatting"),), (card(pipeline_tag="text2text-generation"),)),
     "languages": ((card(language=["Chinese"]),), (card(language="zh"),)),
-    "datasets-form": ((card(datasets=["some texts from the web"]),), (card(datasets=["wikipedia"]),)),
+    "datasets-form": (
+        (card(datasets=["some texts from the web"]),),
+        (card(datasets=["wikipedia", "/var/images"]),),
+    ),
+    "datasets-path": ((card(datasets=["/var/images"]),), (card(datasets=["org/name", "some texts"]),)),
+    "model-index": ((results(dataset={"type": "org/set", "name": "A set", "config": 3}),), (results(),)),
+    "widget-form": ((card(widget="Once upon a time"),), (card(widget=[{"text": "Once upon a time"}]),)),
     "tags-form": ((card(tags="one, two"),), (card(tags=["one", "two"]),)),
     "card-unfinished": (
         (body("\n# A model\n\n- **Developed by:** [More Information Needed]\n- and some more words\n"),),
@@ -545,15 +618,18 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (config(auto_map={"AutoModelForCausalLM": "modeling_mine.Mine"}), file("modeling_mine.py")),
         (nothing,),
     ),
+    "transformers-tokenizer": ((no("tokenizer"), no("settings"), template(None)), (nothing,)),
     "transformers-4-rope": ((config(rope_theta=ABSENT, rope_scaling=ABSENT),), (nothing,)),
     "transformers-4-rope-type": ((rope({"rope_type": "proportional", "partial_rotary_factor": 0.5}),), (rope(LONG),)),
     "transformers-4-tokenizer": ((settings(tokenizer_class="TokenizersBackend"),), (nothing,)),
+    "transformers-4-tokenizer-missing": ((no("tokenizer"), no("settings"), template(None)), (nothing,)),
     "vllm-activation": ((config(hidden_act="gelu"),), (config(hidden_act="silu"),)),
     "vllm-longrope": ((rope({**LONG, "original_max_position_embeddings": 64}),), (rope(LONG),)),
     "vllm-remote-code": (
         (config(auto_map={"AutoModelForCausalLM": "modeling_mine.Mine"}), file("modeling_mine.py")),
         (nothing,),
     ),
+    "vllm-tokenizer": ((no("tokenizer"), no("settings"), template(None)), (nothing,)),
     "llama-cpp-activation": ((config(hidden_act="gelu_pytorch_tanh"),), (nothing,)),
     "llama-cpp-rope": ((rope(LONG),), (rope({"rope_type": "linear", "factor": 2.0}),)),
     "llama-cpp-llama3-length": (
@@ -571,6 +647,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (rope({**_llama3, "original_max_position_embeddings": 8192}),),
     ),
     "llama-cpp-tokenizer": ((no("tokenizer"), no("settings"), template(None)), (nothing,)),
+    "mlx-tokenizer": ((no("tokenizer"), no("settings"), template(None)), (nothing,)),
     "mlx-rope-form": ((config(rope_theta=ABSENT, rope_scaling=ABSENT),), (nothing,)),
     "mlx-activation": ((config(hidden_act="relu"),), (nothing,)),
     "mlx-rope-type": (

@@ -163,7 +163,7 @@ def good() -> Repository:
             "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
         },
         generation={
-            "bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 258, "do_sample": True, "temperature": 0.7,
+            "bos_token_id": 256, "eos_token_id": [257, 260], "pad_token_id": 258, "do_sample": True, "temperature": 0.7,
         },
         tokenizer=json.loads(_tokenizer()),
         settings={

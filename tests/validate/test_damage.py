@@ -1,4 +1,4 @@
-"""A good converted directory is clean; spoilt in any of eighty-three ways, the right rule names the right file."""
+"""A good converted directory is clean; spoilt in any of ninety-seven ways, the right rule names the right file."""
 
 from pathlib import Path
 

@@ -61,7 +61,7 @@ def test_the_diff_shows_what_changes_and_nothing_else(tmp_path: Path) -> None:
     assert lines[:2] == ["--- a/generation_config.json", "+++ b/generation_config.json"]
     assert '-  "temperature": 0.7' in lines
     assert json.loads(repair.after) == {
-        "bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 258, "do_sample": False,
+        "bos_token_id": 256, "eos_token_id": [257, 260], "pad_token_id": 258, "do_sample": False,
     }  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from convert.validate.check import validate
 from convert.validate.html_page import html_page
 from convert.validate.report import report_text
 from convert.validate.rule import CONSUMERS
+from convert.validate.rules import rules
 from convert.validate.sarif import sarif
 from surgery.errors import UsageError
 from tests.validate.changes import card, config, file, generation
+from tests.validate.fixtures import FIXTURES
 from tests.validate.repository import Change, changed
 
 TWO = (config(eos_token_id=9999), card(library_name=[]))
@@ -41,6 +43,46 @@ def test_findings_stand_under_their_files_with_reason_and_fix(make: Callable[...
 
 def test_a_repository_without_findings_is_ready(make: Callable[..., Path]) -> None:
     assert report_text(validate(make())).splitlines()[-1] == "ready to publish: no findings"
+
+
+def test_nothing_is_called_ready_of_which_only_a_part_was_asked(make: Callable[..., Path]) -> None:
+    report = validate(make(), only=["licence"])
+    text = report_text(report)
+    assert report.passed(strict=True) and "ready to publish" not in text
+    assert text.splitlines()[-1] == f"8 of {len(rules())} rules asked: no findings"
+    assert "asked: licence-changed, licence-text-missing" in text
+    assert f"not asked: {len(rules()) - 8} left out by --only" in text
+    told = report.to_json()
+    assert not told["ready"] and len(told["rules_not_asked"]["--only"]) == len(rules()) - 8
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "why"),
+    [
+        (config(architectures=["MineForCausalLM"], model_type="mine"), "tensor-missing", "MineForCausalLM"),
+        (config(quantization_config={"quant_method": "gptq", "bits": 4}), "tensor-shape", "gptq"),
+        (FIXTURES["tokenizer-unreadable"][0][0], "tokenizer-ids", "tokenizer.json"),
+        (FIXTURES["shard-missing"][0][0], "index-total-size", "weight file"),
+    ],
+)
+def test_nothing_is_called_ready_where_a_rule_could_not_be_judged(
+    make: Callable[..., Path], change: Change, rule: str, why: str
+) -> None:
+    report = validate(make(change))
+    ((reason, found),) = [(r, rules) for r, rules in report.unjudged.items() if rule in {one.id for one in rules}]
+    assert why in reason and len(found) > 1
+    assert "ready" not in report_text(report).splitlines()[-1].removeprefix("not ready")
+    assert f"could not be judged: {found[0].id}" in report_text(report) and reason in html_page(report).replace("&#x27;", "'")
+    assert rule in report.to_json()["rules_not_judged"][reason]
+
+
+def test_a_report_says_which_rules_wait_for_which_flag(make: Callable[..., Path]) -> None:
+    path = make()
+    assert validate(path, deep=True, consumers=CONSUMERS).unasked == {}
+    waiting = validate(path).unasked
+    assert set(waiting) == {"--deep", *(f"--for {program}" for program in CONSUMERS)}
+    assert all(rule.deep for rule in waiting["--deep"])
+    assert re.search(r"^not asked: \d+ of --deep, \d+ of --for transformers", report_text(validate(path)), re.MULTILINE)
 
 
 def test_warnings_count_only_when_strict(make: Callable[..., Path]) -> None:

@@ -267,7 +267,6 @@ def _elsewhere(name: str) -> str:
 def _biases_elsewhere(family: Family) -> Family:
     """The family with a row for each bias, under another name than its weight's."""
     layouts = {"q": "(kv group two (pair + half))", "k": "(kv two (pair + half))", "v": "(kv head)", "o": "hidden"}
-    biases = {row.name: " ".join(f"{role}.bias" for role in row.roles.split()) for row in family.rows}
     rows = tuple(
         Row(
             row.name.removesuffix(".weight") + ".shift",

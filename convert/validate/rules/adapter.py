@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from convert.checkpoint.names import printed
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
 from surgery.errors import listed, show
@@ -86,3 +87,16 @@ def adapter_halves(subject: Subject) -> Iterator[Found]:
 def adapter_empty(subject: Subject) -> Iterator[Found]:
     if subject.kind == "adapter" and subject.weights.complete and not any(t.numel for t in subject.tensors.values()):
         yield Found(subject.weights.names[0], "no tensor with elements")
+
+
+@rule(
+    "adapter-beside", "error",
+    what="an adapter lies beside the weights of a whole model",
+    why="where peft is installed, transformers loads the adapter over the weights: an adapter that was merged counts twice",
+    fix="remove adapter_config.json and adapter_model.*, or publish the adapter in a repository of its own",
+    source="transformers 5.23 integrations/peft.py maybe_load_adapters, executed; peft #1381",
+)  # fmt: skip
+def adapter_beside(subject: Subject) -> Iterator[Found]:
+    if subject.kind != "adapter" and subject.weights.names and NAME in subject.folder.names:
+        names = (NAME, *(name for name in subject.weights.adapters if not name.endswith(".json")))
+        yield Found(NAME, f"{listed(map(printed, names))} beside {printed(subject.weights.names[0])}")

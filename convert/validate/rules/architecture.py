@@ -75,7 +75,7 @@ def architecture_unsolved(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "layer-count", "error",
+    "layer-count", "error", needs="table",
     what="the number of layers in the weights is not what the config says",
     why="layers too few are initialised at random, layers too many are dropped",
     fix="correct num_hidden_layers, or take config and weights from the same model",
@@ -94,7 +94,7 @@ def layer_count(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tensor-missing", "error",
+    "tensor-missing", "error", needs="table",
     what="tensors that the architecture needs are missing",
     why="transformers fills them with random numbers and says so only in its log; the model talks nonsense",
     fix="save or convert the model again; nothing can make up a weight",
@@ -112,7 +112,7 @@ def tensor_missing(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "head-missing", "error",
+    "head-missing", "error", needs="table",
     what="there is no output projection, and the config does not tie it to the embeddings",
     why="transformers initialises lm_head at random: every logit is noise",
     fix="set tie_word_embeddings to true if the model is tied, else save lm_head",
@@ -125,7 +125,7 @@ def head_missing(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tensor-unexpected", "error",
+    "tensor-unexpected", "error", needs="table",
     what="there are tensors that the architecture does not read",
     why="they are dropped on loading with a log line: a bias, a renamed layer or a whole adapter is lost",
     fix="rename them, correct the config key that switches them on, or remove them",
@@ -144,7 +144,7 @@ def tensor_unexpected(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "buffer-saved", "note",
+    "buffer-saved", "note", needs="table",
     what="buffers are stored that every loader computes anew",
     why="harmless, but mlx and strict loaders may refuse them, and a wrong one has misled people",
     fix="`weightsmith run SRC OUT` leaves them out",
@@ -158,7 +158,7 @@ def buffer_saved(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "parts-unchecked", "note",
+    "parts-unchecked", "note", needs="table",
     what="parts of the model lie outside what the table describes",
     why="the language model was checked; names and shapes of vision, audio or prediction parts were not",
     fix="nothing",
@@ -174,7 +174,7 @@ def parts_unchecked(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tensor-transposed", "error",
+    "tensor-transposed", "error", needs="table",
     what="a matrix lies the wrong way round",
     why="loading fails, or for square matrices computes nonsense",
     fix="transpose it: Conv1D weights (GPT-2) and JAX kernels are stored input first",
@@ -187,7 +187,7 @@ def tensor_transposed(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tensor-shape", "error",
+    "tensor-shape", "error", needs="table",
     what="a tensor has another shape than the config says",
     why="loading fails with a size mismatch, or with ignore_mismatched_sizes fills it with random numbers",
     fix="take config and weights from the same model",
@@ -203,7 +203,7 @@ def tensor_shape(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "vocab-rows", "error",
+    "vocab-rows", "error", needs="table",
     what="the embedding or the output projection has other rows than vocab_size",
     why="loading fails with a size mismatch, or ids beyond the rows read outside the matrix",
     fix="set vocab_size to the number of rows, and see that the tokenizer has no id above it",
@@ -218,7 +218,7 @@ def vocab_rows(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tied-head-differs", "error",
+    "tied-head-differs", "error", needs="table",
     what="the config ties the output projection to the embeddings, but the stored one is different",
     why="transformers keeps both and warns, vLLM and llama.cpp take one: the logits differ from server to server",
     fix="set tie_word_embeddings to false if the model has two matrices, else remove the stale one",
@@ -231,7 +231,7 @@ def tied_head_differs(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tied-head-stored", "warning",
+    "tied-head-stored", "warning", needs="table",
     what="the output projection is stored beside the embeddings that it is tied to",
     why="it doubles their bytes, and is wrong as soon as one of them is changed",
     fix="`weightsmith run SRC OUT` leaves the copy out after comparing all of it",

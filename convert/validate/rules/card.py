@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convert.validate.hub_names import LICENCES, RELATIONS, TASKS, is_language, is_repository
+from convert.validate.hub_names import LICENCES, RELATIONS, TASKS, is_language, is_path, is_repository
+from convert.validate.model_index import model_index_fault
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
 from surgery.errors import listed, show
@@ -52,14 +53,15 @@ def card_yaml(subject: Subject) -> Iterator[Found]:
 
 @rule(
     "licence-missing", "warning",
-    what="the card states no licence",
-    why="without one nobody may use the model; companies filter such repositories out",
+    what="no licence is stated",
+    why="without one nobody may use the model; companies filter such repositories out, and a LICENSE file alone is not seen",
     fix="state the licence of the source model; it is never inferred",
     source=_DOCS,
 )  # fmt: skip
 def licence_missing(subject: Subject) -> Iterator[Found]:
-    if subject.card.data and "license" not in subject.card.data:
-        yield Found(README, "license is not stated")
+    if not subject.card.fault and subject.card.data.get("license") in (None, "", []):
+        where = "" if subject.card.has_block else ": there is no card" if not subject.card.present else ": it has no metadata"
+        yield Found(README, f"license is not stated{where}")
 
 
 @rule(
@@ -71,7 +73,7 @@ def licence_missing(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def licence_unknown(subject: Subject) -> Iterator[Found]:
     stated = subject.card.data.get("license")
-    if stated is not None and (not subject.card.texts("license") or not set(subject.card.texts("license")) <= LICENCES):
+    if stated not in (None, "", []) and (not subject.card.texts("license") or not set(subject.card.texts("license")) <= LICENCES):
         yield Found(README, f"license is {said(stated)}")
 
 
@@ -200,12 +202,48 @@ def datasets_form(subject: Subject) -> Iterator[Found]:
     if stated is None:
         return
     names = subject.card.texts("datasets")
-    if (
-        not isinstance(stated, list)
-        or len(names) != len(stated)
-        or not all(is_repository(n, owner=False) for n in names)
-    ):
+    odd = [name for name in names if not is_repository(name, owner=False) and not is_path(name)]
+    if not isinstance(stated, list) or len(names) != len(stated) or odd:
         yield Found(README, f"datasets is {said(stated)}")
+
+
+@rule(
+    "datasets-path", "error",
+    what="datasets names a path of the machine that trained the model",
+    why="the Hub refuses the commit (400: the value is not the id of a dataset), and the path tells more than it should",
+    fix="datasets: [org/name], or leave the key out",
+    source="autotrain-advanced #648: the Hub's answer; " + _DOCS,
+)  # fmt: skip
+def datasets_path(subject: Subject) -> Iterator[Found]:
+    if paths := [name for name in subject.card.texts("datasets") if is_path(name)]:
+        yield Found(README, f"datasets names {listed(map(show, paths))}")
+
+
+@rule(
+    "model-index", "error",
+    what="model-index does not have the form that the Hub's leaderboards read",
+    why="the Hub refuses the commit, and huggingface_hub does not load the card",
+    fix="a list of name and results, each with task.type, dataset.type, dataset.name and metrics of type and value; "
+    "or remove the key",
+    source="huggingface_hub 2.4 model_index_to_eval_results, executed in the tests; huggingface_hub #1927; hub-docs "
+    "modelcard.md",
+)  # fmt: skip
+def model_index(subject: Subject) -> Iterator[Found]:
+    if (stated := subject.card.data.get("model-index")) is not None and (fault := model_index_fault(stated)):
+        yield Found(README, fault)
+
+
+@rule(
+    "widget-form", "error",
+    what="widget is not a list of examples",
+    why="the Hub refuses the commit",
+    fix="widget: [{text: ...}], or remove the key",
+    source="ai-toolkit #260: the Hub's answer; hub-docs models-widgets",
+)  # fmt: skip
+def widget_form(subject: Subject) -> Iterator[Found]:
+    stated = subject.card.data.get("widget")
+    if stated is not None and not (isinstance(stated, list) and all(isinstance(one, dict) for one in stated)):
+        yield Found(README, f"widget is {said(stated)}")
 
 
 @rule(

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from convert.validate.rule import Found, rule
-from convert.validate.subject import Subject
+from convert.validate.rules.generation import NAME as GENERATION
+from convert.validate.subject import Subject, said
 from convert.validate.vocabulary import SETTINGS
 from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer.chat import check_template, render
 from surgery.tokenizer.facts import token_text
 
 FILE = "chat_template.jinja"
+_ANSWER = "Good day."
 _USER = {"role": "user", "content": "Hello"}
 _TURNS = (
     [_USER],
-    [_USER, {"role": "assistant", "content": "Good day."}, {"role": "user", "content": "How are you?"}],
+    [_USER, {"role": "assistant", "content": _ANSWER}, {"role": "user", "content": "How are you?"}],
 )
 _MARK = re.compile(r"<\|[A-Za-z_][\w ]{0,40}\|>|<(?:start_of_turn|end_of_turn)>|\[/?INST\]")
 _JINJA = "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_utils.py, executed on every validation"
@@ -51,13 +53,9 @@ def chat_template_render(subject: Subject) -> Iterator[Found]:
             check_template(template)
         except ConversionError:
             continue
-        settings = subject.vocabulary.settings
-        names: dict[str, Any] = {
-            key: token_text(settings.get(key)) or "" for key in ("bos_token", "eos_token", "pad_token", "unk_token")
-        }
         for turns in _TURNS:
             try:
-                prompt = render(template, turns, add_generation_prompt=True, **names)
+                prompt = render(template, turns, add_generation_prompt=True, **_names(subject))
             except ConversionError as error:
                 yield Found(name, str(error))
                 break
@@ -80,7 +78,7 @@ def chat_template_twice(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "chat-template-tokens", "warning",
+    "chat-template-tokens", "warning", needs="vocabulary",
     what="the chat template writes marks that are no tokens of the vocabulary",
     why="the mark is then cut into ordinary pieces, which the model was never trained on",
     fix="take template and tokenizer from the same model, or add the marks as special tokens",
@@ -94,6 +92,84 @@ def chat_template_tokens(subject: Subject) -> Iterator[Found]:
         unknown = sorted({mark for mark in _MARK.findall(template) if mark not in ids and "INST" not in mark})
         if unknown:
             yield Found(name, f"{listed(map(show, unknown))}")
+
+
+@rule(
+    "chat-template-end", "warning", needs="vocabulary",
+    what="the token that the chat template puts behind an answer is no end of text",
+    why="generation stops at the ids of generation_config.json (else of config.json) only, so that a chat runs on behind "
+    "its answer",
+    fix="add the id to eos_token_id in generation_config.json, which may be a list; a base model needs no template",
+    source="transformers 5.23 generation: EosTokenCriteria; unsloth #5386, Chinese-LLaMA-Alpaca #116",
+)  # fmt: skip
+def chat_template_end(subject: Subject) -> Iterator[Found]:
+    generation = subject.json(GENERATION)
+    source, table = (GENERATION, generation.value) if generation.present else ("config.json", subject.text_config)
+    stated = table.get("eos_token_id")
+    ends = stated if isinstance(stated, list) else [stated]
+    if stated is None or subject.kind != "model":  # generation-no-eos tells
+        return
+    for name, template in templates(subject):
+        token = _behind_an_answer(subject, template)
+        if token and (place := subject.vocabulary.ids[token]) not in ends:
+            told = f"an answer ends with {show(token)}, id {place}; eos_token_id in {source} is {said(stated)}"
+            yield Found(name, told)
+
+
+@rule(
+    "chat-template-unread", "error",
+    what="the only chat template lies where no tokenizer of a text model reads it",
+    why="apply_chat_template finds no template and fails, and servers fall back to one that the model was not trained on",
+    fix="move it to chat_template.jinja",
+    source="transformers 5.23 tokenization_utils_base.py: chat_template.jinja, additional_chat_templates and "
+    "tokenizer_config.json; chat_template.json is a processor's; executed",
+)  # fmt: skip
+def chat_template_unread(subject: Subject) -> Iterator[Found]:
+    if subject.kind != "model" or subject.is_wrapper or next(templates(subject), None) is not None:
+        return
+    if any(name.startswith("additional_chat_templates/") for name in subject.files):
+        return
+    for name in _UNREAD:
+        value = subject.json(name).value.get("chat_template") if name.endswith(".json") else subject.text(name)
+        if isinstance(value, str) and value:
+            yield Found(name, "it holds a chat template, and the tokenizer has none")
+
+
+#: files that have held chat templates, and that only processors or nobody reads
+_UNREAD = (
+    "chat_template.json", "processor_config.json", "preprocessor_config.json", "config.json", "generation_config.json",
+    "chat_template.jinja2", "chat_template.j2", "chat_template.txt",
+)  # fmt: skip
+
+
+def _behind_an_answer(subject: Subject, template: str) -> str:
+    """The special token that closes an answer; empty where there is none, as where the next turn's mark opens it.
+
+    A conversation that ends with the answer shows which it is: there is no next turn to be opened.
+    """
+    try:
+        prompt = render(template, _TURNS[-1][:2], add_generation_prompt=False, **_names(subject))
+    except ConversionError:
+        return ""  # chat-template-render tells
+    behind = prompt.partition(_ANSWER)[2].lstrip()
+    specials = sorted(_specials(subject), key=len, reverse=True)
+    return next((token for token in specials if token in subject.vocabulary.ids and behind.startswith(token)), "")
+
+
+def _specials(subject: Subject) -> set[str]:
+    """The texts of the tokens that the tokenizer takes whole, wherever they stand in a text."""
+    known = subject.vocabulary
+    added = known.fast.value.get("added_tokens") if known.fast is not None else None
+    decoder = known.settings.get("added_tokens_decoder")
+    entries = [*(added if isinstance(added, list) else ()), *(decoder.values() if isinstance(decoder, dict) else ())]
+    entries += [known.settings.get(f"{role}_token") for role in ("bos", "eos", "pad")]
+    return {text for entry in entries if (text := token_text(entry))}
+
+
+def _names(subject: Subject) -> dict[str, Any]:
+    """What templates may ask for beside the messages."""
+    settings = subject.vocabulary.settings
+    return {key: token_text(settings.get(key)) or "" for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
 
 
 def templates(subject: Subject) -> Iterator[tuple[str, str]]:

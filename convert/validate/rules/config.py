@@ -8,6 +8,7 @@ from typing import Any
 from convert.checkpoint.names import printed
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
+from mappings import families
 from surgery.errors import listed
 
 _NUMBERS = (
@@ -47,7 +48,7 @@ def config_architectures(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "config-contradiction", "error",
+    "config-contradiction", "error", needs="table",
     what="the config states what cannot be",
     why="a key is missing, has a value of the wrong kind, or two of them exclude each other",
     fix="correct the key",
@@ -59,7 +60,7 @@ def config_contradiction(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "config-unread-key", "note",
+    "config-unread-key", "note", needs="table",
     what="the config has keys that the family's table does not know",
     why="a key that changes what the model computes would be lost on a conversion",
     fix="nothing, if you know the key to be harmless; otherwise tell us which code reads it",
@@ -68,6 +69,66 @@ def config_contradiction(subject: Subject) -> Iterator[Found]:
 def config_unread_key(subject: Subject) -> Iterator[Found]:
     if subject.expected.unread:
         yield Found(subject.config_name, subject.expected.unread)
+
+
+@rule(
+    "config-layer-types", "error",
+    what="a list with one entry for every layer has another number of entries than there are layers",
+    why="transformers 5 refuses the config whatever its class, also where the class does not read the list",
+    fix="give the list as many entries as num_hidden_layers, or remove it",
+    source="transformers 5.23 configuration_utils.py validate_layer_type, executed; optipfair #20",
+)  # fmt: skip
+def config_layer_types(subject: Subject) -> Iterator[Found]:
+    config = subject.text_config
+    key = next((key for key in ("num_hidden_layers", "n_layer", "num_layers") if key in config), "")
+    count = config.get(key)
+    for name in ("layer_types", "mlp_layer_types"):
+        listed_ = config.get(name)
+        if isinstance(listed_, list) and isinstance(count, int) and len(listed_) != count:
+            yield Found(subject.config_name, f"{name} has {len(listed_)} entries, {key} is {count}")
+
+
+@rule(
+    "config-class", "error",
+    what="architectures names a class that these weights or this model_type do not belong to",
+    why="transformers builds the class of model_type, vLLM the one in architectures: another model, or a head of random "
+    "numbers",
+    fix="name the class that the weights were saved from",
+    source="transformers 5.23 AutoConfig and the heads of its generic classes, executed; vLLM registry.py",
+)  # fmt: skip
+def config_class(subject: Subject) -> Iterator[Found]:
+    stated, named = subject.config.get("model_type"), subject.config.get("architectures")
+    if subject.kind != "model" or not isinstance(named, list) or not isinstance(stated, str) or not stated:
+        return
+    for name in (one for one in named if isinstance(one, str)):
+        types = {f.model_type for f in families() if name == f.architecture}
+        types |= {f.recognise.model_type or stated for f in families() if name in f.recognise.architectures}
+        if types and stated not in types and "auto_map" not in subject.config:
+            yield Found("config.json", f"{name} is the class of {listed(sorted(types))}, model_type is {said(stated)}")
+        if missing := _headless(subject, name):
+            yield Found("config.json", missing)
+
+
+#: what the generic classes of a family are called behind its stem, and what their heads hold
+_HEADS = {
+    "Model": (),
+    "ForSequenceClassification": ("score.weight", "classifier.weight"),
+    "ForTokenClassification": ("score.bias", "classifier.bias"),
+    "ForQuestionAnswering": ("qa_outputs.weight",),
+}
+
+
+def _headless(subject: Subject, name: str) -> str:
+    """What a class has beside the decoder and no file holds, or what a file holds and the bare decoder has not."""
+    stems = {f.architecture.removesuffix("ForCausalLM").removesuffix("LMHeadModel") for f in families()} - {""}
+    kind = next((name.removeprefix(s) for s in stems if name.removeprefix(s) in _HEADS and name.startswith(s)), "")
+    if not kind or not subject.whole:
+        return ""
+    own = _HEADS[kind]
+    if own and not any(head in subject.tensors for head in own):
+        return f"{name} has the head {own[0]}, which no file holds"
+    others = [head for heads in (("lm_head.weight",), *_HEADS.values()) for head in heads if head in subject.tensors]
+    return f"{name} has no place for {others[0]}, which is stored" if others and not own else ""
 
 
 @rule(
@@ -111,7 +172,7 @@ def auto_map_dangling(subject: Subject) -> Iterator[Found]:
 @rule(
     "special-ids", "error",
     what="a special id in the config is no row of the embedding",
-    why="generation reads outside the matrix, or never stops; a negative pad id breaks the embedding",
+    why="generation reads outside the matrix, or never stops, and with such a pad id the class is not even built",
     fix="correct the id, or remove the key",
     source="torch.nn.Embedding padding_idx; transformers generation",
 )  # fmt: skip
@@ -120,7 +181,8 @@ def special_ids(subject: Subject) -> Iterator[Found]:
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
         stated = subject.text_config.get(key)
         for one in stated if isinstance(stated, list) else [stated]:
-            if isinstance(one, int) and not isinstance(one, bool) and (one < 0 or (rows is not None and one >= rows)):
+            least = -(rows or 0) if key == "pad_token_id" else 0  # torch counts a negative padding_idx from the end
+            if isinstance(one, int) and not isinstance(one, bool) and (one < least or (rows is not None and one >= rows)):
                 yield Found(subject.config_name, f"{key} is {one}; the embedding has {rows} rows")
             elif one is not None and (not isinstance(one, int) or isinstance(one, bool)):
                 yield Found(subject.config_name, f"{key} is {said(stated)}")

@@ -48,6 +48,17 @@ def transformers_remote_code(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
+    "transformers-tokenizer", "error", consumer="transformers", proof="executed",
+    what="there is no tokenizer",
+    why="AutoTokenizer finds nothing to load, so that no text can be put to the model",
+    fix="copy the tokenizer's files from the source model",
+    source="transformers 5.23.0 AutoTokenizer",
+)  # fmt: skip
+def transformers_tokenizer(subject: Subject) -> Iterator[Found]:
+    yield from _no_tokenizer(subject)
+
+
+@rule(
     "transformers-4-rope", "error", consumer="transformers-4", proof="executed",
     what="rope is stated only in the form of transformers 5",
     why="4.57 reads theta 10000 and no scaling, without an error: fluent nonsense",
@@ -85,6 +96,17 @@ def transformers_4_tokenizer(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
+    "transformers-4-tokenizer-missing", "error", consumer="transformers-4", proof="read",
+    what="there is no tokenizer",
+    why="AutoTokenizer finds nothing to load, so that no text can be put to the model",
+    fix="copy the tokenizer's files from the source model",
+    source="transformers 4.57.6 AutoTokenizer",
+)  # fmt: skip
+def transformers_4_tokenizer_missing(subject: Subject) -> Iterator[Found]:
+    yield from _no_tokenizer(subject)
+
+
+@rule(
     "vllm-activation", "error", consumer="vllm", proof="read",
     what="the activation of a Llama is not SiLU",
     why="vLLM refuses to build the model (ValueError: only silu is supported)",
@@ -116,6 +138,17 @@ def vllm_longrope(subject: Subject) -> Iterator[Found]:
 def vllm_remote_code(subject: Subject) -> Iterator[Found]:
     if named := sorted(set(references(subject.config))):
         yield Found(CONFIG, f"auto_map names {listed(named)}")
+
+
+@rule(
+    "vllm-tokenizer", "error", consumer="vllm", proof="read",
+    what="there is no tokenizer",
+    why="`vllm serve` loads the tokenizer first, and stops",
+    fix="copy the tokenizer's files from the source model",
+    source="vLLM vllm/transformers_utils/tokenizer.py get_tokenizer",
+)  # fmt: skip
+def vllm_tokenizer(subject: Subject) -> Iterator[Found]:
+    yield from _no_tokenizer(subject)
 
 
 @rule(
@@ -168,6 +201,17 @@ def llama_cpp_llama3_length(subject: Subject) -> Iterator[Found]:
 def llama_cpp_tokenizer(subject: Subject) -> Iterator[Found]:
     if subject.kind == "model" and not {"tokenizer.model", "tokenizer.json", "tekken.json"} & subject.folder.names:
         yield Found("tokenizer.model", "neither tokenizer.model nor tokenizer.json is there")
+
+
+@rule(
+    "mlx-tokenizer", "error", consumer="mlx", proof="read",
+    what="there is no tokenizer",
+    why="mlx_lm.load loads the tokenizer beside the weights, and stops",
+    fix="copy the tokenizer's files from the source model",
+    source=_MLX,
+)  # fmt: skip
+def mlx_tokenizer(subject: Subject) -> Iterator[Found]:
+    yield from _no_tokenizer(subject)
 
 
 @rule(
@@ -252,6 +296,11 @@ def mlx_tie_default(subject: Subject) -> Iterator[Found]:
 def mlx_files(subject: Subject) -> Iterator[Found]:
     if not any(name.startswith("model") and name.endswith(".safetensors") for name in subject.weights.names):
         yield Found(".", "no model*.safetensors")
+
+
+def _no_tokenizer(subject: Subject) -> Iterator[Found]:
+    if subject.kind == "model" and not subject.vocabulary.files and "tekken.json" not in subject.folder.names:
+        yield Found("tokenizer.json", "no tokenizer.json, tokenizer.model, *.tiktoken, or vocab.json with merges.txt")
 
 
 def _activation(subject: Subject) -> Iterator[Found]:

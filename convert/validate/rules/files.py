@@ -27,8 +27,11 @@ _DISGUISED = re.compile(r"this is not safetensors|neither the zip nor|under anot
     source="transformers 5.23 modeling_utils.py _get_resolved_checkpoint_files",
 )  # fmt: skip
 def no_weights(subject: Subject) -> Iterator[Found]:
-    if not subject.weights.names and subject.index is None:
-        yield Found(".", "no model.safetensors, pytorch_model.bin, their shards, or adapter_model.safetensors")
+    weights, wanted = subject.weights, "model.safetensors, pytorch_model.bin, their shards, or adapter_model.safetensors"
+    if not weights.names and subject.index is None:
+        yield Found(".", f"no {wanted}")
+    elif subject.index is None and weights.layout is not None and not any(map(weights.layout.owns, weights.names)):
+        yield Found(weights.names[0], f"this is no {wanted}")
 
 
 @rule(
@@ -107,7 +110,8 @@ def pickle_unsafe(subject: Subject) -> Iterator[Found]:
     source="safetensors README; mlx-lm utils.py load_model",
 )  # fmt: skip
 def pickle_weights(subject: Subject) -> Iterator[Found]:
-    names = [n for n in (*subject.weights.names, *subject.weights.beside) if not n.endswith(".safetensors")]
+    found = subject.weights
+    names = [n for n in (*found.names, *found.beside, *found.adapters) if not n.endswith((".safetensors", ".json"))]
     if names and subject.kind not in ("meta", "single"):
         yield Found(names[0], f"{len(names)} pickle file(s) of weights: {listed(map(printed, names))}")
 

@@ -27,7 +27,7 @@ HUB_HEADER = 25_000_000  # bytes: what the Hub's clients read of a header
     source="transformers 4.57.6 modeling_utils.py load_state_dict; ecosystem facts 3.1",
 )  # fmt: skip
 def header_no_format(subject: Subject) -> Iterator[Found]:
-    for name, contents in subject.weights.contents.items():
+    for name, contents in subject.weights.loaded.items():
         if name.endswith(".safetensors") and contents.metadata.get("format") != "pt":
             yield Found(name, f"the format in its metadata is {show(contents.metadata.get('format'))}")
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from convert.checkpoint.names import check_shard_name, printed
+from convert.checkpoint.shards import MISTRAL_FILE, Layout
 from convert.validate.rule import Found, rule
+from convert.validate.rules.adapter import NAME as ADAPTER
 from convert.validate.subject import Subject
 from surgery.errors import ConversionError, listed, show
 
@@ -71,10 +73,29 @@ def shard_missing(subject: Subject) -> Iterator[Found]:
 def shard_orphan(subject: Subject) -> Iterator[Found]:
     if subject.index is None or not subject.index.weight_map:
         return
-    named, layout = set(subject.index.weight_map.values()), subject.weights.layout
-    for name in subject.weights.names:
-        if name not in named and layout is not None and name != layout.single:
+    layout = subject.weights.layout
+    for name in subject.weights.unread:
+        if layout is not None and name != layout.single and _is_read_by_mlx(name, layout):
             yield Found(name, f"{subject.index.name} does not name it")
+
+
+@rule(
+    "weights-beside", "warning",
+    what="a weight file lies beside the model under a name that transformers does not read",
+    why="everybody downloads it, and where there is no index vLLM loads every *.safetensors into the model",
+    fix="remove it, or keep it in a folder or a repository of its own",
+    source="transformers 5.23 _get_resolved_checkpoint_files; vLLM default_loader.py globs *.safetensors, and keeps to "
+    "the index where there is one",
+)  # fmt: skip
+def weights_beside(subject: Subject) -> Iterator[Found]:
+    """Mistral's own form of the same model, which its repositories have on purpose, is none of this."""
+    layout, indexed = subject.weights.layout, bool(subject.index and subject.index.weight_map)
+    loose = () if ADAPTER in subject.folder.names else subject.weights.adapters  # else adapter-beside tells
+    for name in (*subject.weights.unread, *loose):
+        if layout is None or layout.owns(name) or (indexed and _is_read_by_mlx(name, layout)):
+            continue  # shard-orphan and index-and-single tell
+        if not (MISTRAL_FILE.fullmatch(name) and "params.json" in subject.folder.names):
+            yield Found(name, f"beside {printed((subject.weights.names or (layout.single,))[0])}")
 
 
 @rule(
@@ -86,39 +107,43 @@ def shard_orphan(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def index_and_single(subject: Subject) -> Iterator[Found]:
     layout, index = subject.weights.layout, subject.index
-    if layout is None or layout.single not in subject.weights.names:
+    there = (*subject.weights.names, *subject.weights.unread)
+    if layout is None or layout.single not in there:
         return
-    others = [name for name in subject.weights.names if name != layout.single and layout.owns(name)]
     named = set(index.weight_map.values()) if index is not None else set()
+    others = [] if layout.single in named else [n for n in there if n != layout.single and layout.owns(n)]
     if others or (named and layout.single not in named):
         yield Found(layout.single, f"beside {listed(map(printed, others or sorted(named)))}")
 
 
 @rule(
     "index-missing", "error",
-    what="several shards have no index",
+    what="shards have no index",
     why="transformers and vLLM do not find sharded weights without it",
     fix="write it (`weightsmith repack SRC OUT` does)",
     source=_FORMAT,
 )  # fmt: skip
 def index_missing(subject: Subject) -> Iterator[Found]:
     layout = subject.weights.layout
-    if layout is not None and subject.index is None and len(subject.weights.names) > 1:
-        yield Found(layout.index, f"{layout.index} is not there, beside {len(subject.weights.names)} shards")
+    if layout is None or subject.index is not None or layout.single in subject.weights.names:
+        return
+    if shards := [name for name in subject.weights.names if layout.owns(name)]:
+        told = f"{len(shards)} shards" if len(shards) > 1 else printed(shards[0])
+        yield Found(layout.index, f"{layout.index} is not there, beside {told}")
 
 
 @rule(
-    "index-absent-tensor", "error",
+    "index-absent-tensor", "error", needs="files",
     what="the index lists tensors that no shard has",
-    why="the tensor is missing: transformers fills it with random numbers and says so only in its log",
+    why="the tensor was lost, and transformers fills it with random numbers, or the index is of another save",
     fix="write the shard again, or the index",
-    source="transformers 5.23, executed: missing tensors are initialised at random",
+    source="transformers 5.23, executed: tensors that the class needs and no file has are initialised at random",
 )  # fmt: skip
 def index_absent_tensor(subject: Subject) -> Iterator[Found]:
     index = subject.index
     if index is None or not subject.whole:
         return
-    absent = [name for name in index.weight_map if name not in subject.tensors]
+    absent = [n for n in index.weight_map if n not in subject.tensors and not subject.expected.is_tied_head(n)]
     if absent:
         yield Found(index.name, f"{len(absent)} in no shard: {listed(map(show, absent))}", absent[0])
 
@@ -165,7 +190,7 @@ def index_unlisted_tensor(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "index-total-size", "warning",
+    "index-total-size", "warning", needs="files",
     what="total_size in the index is not the sum of the tensors",
     why="progress bars and memory estimates of the Hub, vLLM and accelerate go by it",
     fix="write the true sum (`--fix` does)",
@@ -180,7 +205,7 @@ def index_total_size(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "index-total-parameters", "warning",
+    "index-total-parameters", "warning", needs="files",
     what="total_parameters in the index is not the number of elements",
     why="the Hub shows it as the size of the model",
     fix="write the true number (`--fix` does)",
@@ -190,7 +215,7 @@ def index_total_parameters(subject: Subject) -> Iterator[Found]:
     if subject.index is None or subject.index.fault or not subject.whole:
         return
     stated, actual = subject.index.metadata.get("total_parameters"), totals(subject)["total_parameters"]
-    if stated is not None and stated != actual:
+    if stated is not None and stated not in (actual, actual - _buffers(subject)):
         yield Found(subject.index.name, f"total_parameters is {show(stated)}, the tensors have {actual} elements")
 
 
@@ -238,12 +263,23 @@ def totals(subject: Subject) -> dict[str, int]:
     return {"total_size": sum(t.nbytes for t in tensors), "total_parameters": sum(prod(t.shape) for t in tensors)}
 
 
+def _buffers(subject: Subject) -> int:
+    """Elements of the tensors that transformers does not count as parameters: what is neither weight nor bias."""
+    names = (t for name, t in subject.tensors.items() if not name.endswith((".weight", ".bias")))
+    return sum(prod(tensor.shape) for tensor in names)
+
+
 def _holders(subject: Subject) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for file, contents in subject.weights.contents.items():
+    for file, contents in subject.weights.loaded.items():
         for name in contents.tensors:
             found.setdefault(name, []).append(file)
     return found
+
+
+def _is_read_by_mlx(name: str, layout: Layout) -> bool:
+    """Whether mlx-lm's glob takes the file, or the name says that it is a shard of this layout."""
+    return layout.owns(name) or (name.startswith("model") and name.endswith(".safetensors"))
 
 
 def _promised(names: tuple[str, ...]) -> set[str]:

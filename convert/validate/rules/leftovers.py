@@ -13,7 +13,10 @@ from convert.validate.tree import PRIVATE
 from convert.validate.weights import TRAINING
 from surgery.errors import listed
 
-_UNFINISHED = re.compile(r".*\.(incomplete|part|partial|tmp|temp|aria2|crdownload|swp|bak|orig)|.*~|tmp[a-z0-9_]{8}")
+_UNFINISHED = re.compile(
+    r".*\.(incomplete|part|partial|tmp|temp|aria2|crdownload|swp|bak|orig)|.*~|tmp[a-z0-9_]{8}"
+    r"|\.tmp[A-Za-z0-9]{6}"  # what safetensors writes first, and leaves when it is killed
+)
 _SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".env", ".netrc", ".bash_history"})
 
 
@@ -22,7 +25,7 @@ _SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".env", ".netrc", 
     what="a temporary or half-downloaded file is there",
     why="it would be published with the model, and says that a download or a write did not end",
     fix="finish the download, or remove the file",
-    source="names used by huggingface_hub, curl, aria2, browsers and editors",
+    source="names used by huggingface_hub, safetensors 0.8 (executed), curl, aria2, browsers and editors",
 )  # fmt: skip
 def unfinished_file(subject: Subject) -> Iterator[Found]:
     for name, entry in subject.files.items():

@@ -7,9 +7,14 @@ from typing import Any
 
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
+from mappings.family import Setting
 
 _FORMS = "transformers 5.23 and 4.57.6, executed (ecosystem facts 3.2)"
 DEFAULT_THETA = 10000.0
+#: types of scaling that every class of transformers with rope computes
+KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
+#: further types, and the beginnings of the model_types whose own configs translate them
+_OWN_KINDS = {"su": ("phi3", "phi4_multimodal"), "mrope": ("qwen2_vl", "qwen2_5_vl")}
 
 
 @rule(
@@ -34,7 +39,7 @@ def rope_disagree(subject: Subject) -> Iterator[Found]:
 @rule(
     "rope-new-form-only", "warning",
     what="rope is stated only as rope_parameters, and it is not the default",
-    why="transformers 4 reads theta 10000 and no scaling, without an error; mlx-lm too",
+    why="transformers 4 reads its class's own theta and no scaling, without an error; mlx-lm too",
     fix="write rope_theta and rope_scaling beside it (`--fix` does)",
     source=_FORMS + "; mlx-lm models/llama.py ModelArgs",
 )  # fmt: skip
@@ -59,6 +64,35 @@ def rope_partial_ignored(subject: Subject) -> Iterator[Found]:
     kind = (_scaling(new) or _scaling(config.get("rope_scaling")) or {}).get("rope_type", "default")
     if config.get("model_type") in _WHOLE and share not in (None, 1, 1.0) and kind == "default":
         yield Found("config.json", f"partial_rotary_factor is {said(share)}")
+
+
+@rule(
+    "rope-type", "error",
+    what="the type of rope scaling is none that the class knows",
+    why="transformers does not build the model (KeyError)",
+    fix="su is longrope, and mrope without pictures is no scaling at all; else write a type that the class computes",
+    source="transformers 5.23 modeling_rope_utils.py ROPE_INIT_FUNCTIONS, executed; transformers #34950, vLLM #8388",
+)  # fmt: skip
+def rope_type(subject: Subject) -> Iterator[Found]:
+    config = subject.text_config
+    if "auto_map" in config or subject.kind != "model":
+        return
+    for key in ("rope_scaling", "rope_parameters"):
+        stated = config.get(key)
+        tables = [stated] if isinstance(stated, Mapping) else []
+        tables += [inner for table in tables for inner in table.values() if isinstance(inner, Mapping)]
+        kinds = [table.get("rope_type", table.get("type")) for table in tables]
+        if wrong := [kind for kind in kinds if kind is not None and not _is_computed(kind, config)]:
+            yield Found("config.json", f"the type in {key} is {said(wrong[0])}")
+            return
+
+
+def _is_computed(kind: object, config: Mapping[str, Any]) -> bool:
+    """Whether the class of this model_type computes a type of scaling."""
+    if not isinstance(kind, str) or kind in KINDS:
+        return kind in KINDS
+    named = config.get("model_type")
+    return isinstance(named, str) and named.startswith(_OWN_KINDS.get(kind, ()))
 
 
 @rule(
@@ -99,13 +133,23 @@ def rope_parameters(subject: Subject) -> Mapping[str, Any] | None:
     return new if isinstance(new, dict) and not nested else None
 
 
+def default_theta(subject: Subject) -> object:
+    """The theta that the class takes where its config states none."""
+    family = subject.expected.family
+    for setting in family.settings if family is not None else ():
+        if isinstance(setting, Setting) and "rope.theta" in setting.facts:
+            stated = dict(setting.defaults())["rope.theta"]
+            return stated if isinstance(stated, int | float) else DEFAULT_THETA
+    return DEFAULT_THETA
+
+
 def hidden_rope(subject: Subject) -> Mapping[str, Any]:
     """What of rope_parameters transformers 4 does not see; empty when it sees all that is not the default."""
     new = rope_parameters(subject)
     if new is None:
         return {}
-    config, hidden = subject.text_config, {}
-    if "rope_theta" not in config and new.get("rope_theta", DEFAULT_THETA) != DEFAULT_THETA:
+    config, hidden, default = subject.text_config, {}, default_theta(subject)
+    if "rope_theta" not in config and new.get("rope_theta", default) != default:
         hidden["rope_theta"] = new["rope_theta"]
     if not config.get("rope_scaling") and (scaling := _scaling(new)) is not None:
         hidden |= scaling

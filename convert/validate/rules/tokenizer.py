@@ -62,7 +62,7 @@ def tokenizer_config_unreadable(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "tokenizer-ids", "error",
+    "tokenizer-ids", "error", needs="vocabulary",
     what="the tokenizer has ids that the embedding has no row for",
     why="text with such a token reads outside the matrix: a crash on GPU, garbage elsewhere",
     fix="take the tokenizer that belongs to the weights, or extend the embedding (`surgery extend-vocab`)",
@@ -79,7 +79,7 @@ def tokenizer_ids(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "special-ids-disagree", "warning",
+    "special-ids-disagree", "warning", needs="vocabulary",
     what="config, generation config and tokenizer name different special ids",
     why="a wrong eos id generates until the limit; a wrong bos or pad id changes every answer",
     fix="give all three the same ids",
@@ -100,7 +100,7 @@ def special_ids_disagree(subject: Subject) -> Iterator[Found]:
 
 
 @rule(
-    "special-token-unknown", "error",
+    "special-token-unknown", "error", needs="vocabulary",
     what="a special token that the settings name is not in the vocabulary",
     why="transformers adds it with an id above the embedding, or leaves the model without an end of text",
     fix="correct the token's text in tokenizer_config.json",

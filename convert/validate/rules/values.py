@@ -54,6 +54,7 @@ def tensor_zero(subject: Subject) -> Iterator[Found]:
         if (
             seen.zero
             and not name.endswith("bias")
+            and not _is_added_to_one(subject, name)
             and subject.tensors[name].numel
             and not name.endswith("lora_B.weight")
         ):
@@ -121,11 +122,18 @@ def _seen(subject: Subject) -> Iterator[tuple[str, str, Seen]]:
             yield tensor.file, name, seen
 
 
+def _is_added_to_one(subject: Subject, name: str) -> bool:
+    """Whether a tensor is the weight of a norm that multiplies by 1 + weight, so that zeros are what it begins with."""
+    facts = subject.expected.facts
+    return bool(facts and facts["norm.offset"]) and len(subject.tensors[name].shape) == 1
+
+
 def _row(subject: Subject, name: str) -> str:
     return subject.expected.in_rows.get(name, name)
 
 
 def _unused_rows(subject: Subject) -> int:
-    """Rows of the embedding that no id of the tokenizer reaches, which may hold anything."""
-    top, rows = subject.vocabulary.max_id, subject.rows
-    return max(rows - top - 1, 0) if top is not None and rows is not None else 0
+    """Rows of the embedding that may hold anything: those that no id reaches, and the one that torch keeps at zero."""
+    top, rows, pad = subject.vocabulary.max_id, subject.rows, subject.text_config.get("pad_token_id")
+    beyond = max(rows - top - 1, 0) if top is not None and rows is not None else 0
+    return beyond + (isinstance(pad, int) and (top is None or pad <= top))
