@@ -43,7 +43,7 @@ def open_artefact(
 ) -> Artefact:
     """The checkpoint in the hub's words. ``ConversionError`` where the files cannot tell which variant it is."""
     refuse_quantised(checkpoint)
-    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
+    candidates = _fitting(identify(checkpoint.config, source, variant), checkpoint, accept)
     if len(candidates) > 1:
         raise _ambiguous(candidates)
     return _decoded(checkpoint, candidates[0], accept)
@@ -65,7 +65,7 @@ def plan_conversion(
     them, the refusal says why, since no ``variant`` would help.
     """
     refuse_quantised(checkpoint)
-    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
+    candidates = _fitting(identify(checkpoint.config, source, variant), checkpoint, accept)
     plans: list[Plan] = []
     failures: list[Unexpressible] = []
     for family in candidates:
@@ -197,11 +197,24 @@ def plan_repack(
     return _assemble(checkpoint, ("as stored", "as stored"), targets, config, options, left=left, notes=notes)
 
 
-def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[Family, ...]:
-    """Those candidates whose tables name the tensors that are there; all of them where none does, or there is one."""
+def _fitting(candidates: tuple[Family, ...], checkpoint: Checkpoint, accept: Iterable[str]) -> tuple[Family, ...]:
+    """Those candidates as which the files can be read; where none is, those whose tables name the tensors, or all.
+
+    Tensors that a candidate holds to be the same are compared, so that an output projection of its own tells one that
+    has none.
+    """
     if len(candidates) == 1:
         return candidates
-    return tuple(family for family in candidates if names_all(family, checkpoint.tensors)) or candidates
+    named = tuple(family for family in candidates if names_all(family, checkpoint.tensors)) or candidates
+    return tuple(family for family in named if len(named) == 1 or _reads(checkpoint, family, accept)) or named
+
+
+def _reads(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> bool:
+    try:
+        _decoded(checkpoint, family, accept)
+    except ConversionError:
+        return False
+    return True
 
 
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
