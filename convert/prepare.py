@@ -16,7 +16,7 @@ from convert.planning import SHARD_SIZE, OutputFile, Plan, TokenizerPlan, docume
 from convert.tokenizing import How, has_tokenizer
 from convert.zeros import with_known_zeros
 from mappings import families
-from mappings.config import read_facts, recognise, refusals, write_config
+from mappings.config import bounded, read_facts, recognise, refusals, stated_context, write_config
 from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
 from mappings.slabs import names_all
@@ -113,11 +113,13 @@ def plan_artefact(
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
     model = with_known_zeros(checkpoint, model, {r.fact for r in refusals(target, model.facts)})
     try:
-        legal, passes = legalise(model, partial(refusals, target), mends=mends, prefer=prefer)
+        legal, passes = legalise(
+            model, partial(refusals, target), mends=mends, prefer=prefer, bounded=partial(bounded, target)
+        )
     except Unexpressible as refusal:
         raise refusal.between(artefact.label, target.name) from None
     legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
-    warned = served(target, legal.facts, consumers)
+    warned = (*_lengths(model.facts["context"], stated_context(target, legal.facts)), *served(target, legal.facts, consumers))
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
@@ -290,6 +292,16 @@ def _check_passes(option: str, names: Iterable[str], known: Iterable[str]) -> No
     known = sorted(known)
     if unknown := sorted(set(names) - set(known)):
         raise UsageError(f"--{option} {show(unknown[0])}: there is no such pass; known are {listed(known, 20)}.")
+
+
+def _lengths(source: int | None, output: int | None) -> tuple[str, ...]:
+    """What to say of a context that is not the source's."""
+    if source == output or source is None:
+        return ()
+    if output is None:
+        return (f"The output does not state the longest text, which is {source:,} tokens in the source.",)
+    does = "longer ones are given up" if output < source else "no weight was trained for what lies between"
+    return (f"The longest text is {output:,} tokens in the output and {source:,} in the source: {does}.",)
 
 
 def _widened(model: Model, passes: Iterable[Pass]) -> tuple[Model, tuple[str, ...]]:

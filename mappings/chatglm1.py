@@ -3,8 +3,9 @@
 Read in THUDM/chatglm-6b modeling_chatglm.py: everything before the answer sees itself whole (682-687); each half of a
 head is rotated by positions of its own (457-466, 692-704); what a branch is added to is its own normed input times
 sqrt(2 * 28), and not the stream (642-651: 28 is the default of the block, which no caller changes); LayerNorms,
-biases everywhere, an MLP of two matrices with GELU by tanh (167); q, k, v of one head after another (448-455). The first release keeps the ids of its masks in code (834), later
-ones in config.json; their ids of bos and eos differ too, so that these have to be stated.
+biases everywhere, an MLP of two matrices with GELU by tanh (167); q, k, v of one head after another (448-455). The first
+release keeps the ids of its masks in code (834), later ones in config.json; their ids of bos and eos differ too, so
+that these have to be stated.
 """
 
 from mappings.family import REQUIRED, Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting

@@ -13,6 +13,7 @@ from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
 from surgery.legalise import Refusal
 
+
 def recognise(families: Iterable[Family], config: Mapping[str, Any]) -> tuple[Family, ...]:
     """Every family (or variant) whose conditions the config meets."""
     return tuple(family for family in families if family.recognise.matches(config))
@@ -98,6 +99,19 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         if fact.kind == "trait" and name not in covered and facts[name] != fact.neutral:
             found.append(Refusal(name, _said(facts[name]), _origin(facts, name)))
     return tuple(found)
+
+
+def stated_context(family: Family, facts: Facts) -> int | None:
+    """The longest text of what the family writes for these facts; None where it says nothing of it."""
+    stating = [setting for setting in family.settings if "context" in setting.fact.split()]
+    fixed = [int(setting.value) for setting in stating if isinstance(setting, Fixed)]
+    return fixed[0] if fixed else facts["context"] if stating else None
+
+
+def bounded(family: Family, facts: Facts) -> bool:
+    """Whether the family keeps texts within the context of these facts: it states that, or a shorter one."""
+    stated, context = stated_context(family, facts), facts["context"]
+    return stated is not None and context is not None and stated <= context
 
 
 def _opened(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -138,7 +138,7 @@ def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | N
         raise Unreadable(f"{where} is {scaling!r}, not a table")
     if layers := [key for key, value in scaling.items() if isinstance(value, Mapping)]:
         raise Unreadable(f"{where} has a rope of its own for {layers[0]}, and this family's code has one for all layers")
-    kinds = {_ROPE_KNOWN_AS.get(scaling[key], scaling[key]) for key in _TYPE_KEYS if scaling.get(key)}
+    kinds = {_ROPE_KNOWN_AS.get(str(scaling[key]), str(scaling[key])) for key in _TYPE_KEYS if scaling.get(key)}
     if len(kinds) > 1:
         raise Unreadable(f"{where} names two types of scaling, {sorted(kinds)}")
     kind = kinds.pop() if kinds else "default"

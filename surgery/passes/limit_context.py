@@ -48,6 +48,7 @@ IDLE_WINDOW = Pass(
     says="a window that is as long as the context is left out, since it does nothing",
     exactness=Exactness.BYTE,
     apply=lambda model, refused: drop_idle_window(model),
+    up_to_context=True,
 )
 
 LIMIT_CONTEXT = Pass(
@@ -58,4 +59,5 @@ LIMIT_CONTEXT = Pass(
     apply=lambda model, refused: limit_context(model),
     asked=True,
     costs="longer texts, which the source reads through its window, are given up",
+    up_to_context=True,
 )
