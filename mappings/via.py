@@ -308,9 +308,9 @@ def meta_scaled(factor: float) -> Via:
 
     def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
         (found,) = facts.values()
-        if found not in (None, scaling):
-            raise Inexpressible(f"{keys[0]} is either false or {dict(scaling)}")
-        return {keys[0]: found is not None}
+        if found != scaling:
+            raise Inexpressible(f"{keys[0]} says {dict(scaling)} and nothing else")
+        return {keys[0]: True}
 
     return Via(f"scaled by {factor:g}", read, write)
 

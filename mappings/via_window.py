@@ -16,14 +16,14 @@ _KINDS = {"full_attention": True, "sliding_attention": False}
 def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     """Qwen: nothing counts without use_sliding_window; with it, layers from max_window_layers on have the window."""
     layers = range(values["num_hidden_layers"])
-    late = layers[: values["max_window_layers"]]
-    full = _full(values["layer_types"], len(layers)) if "layer_types" in values else late
+    listed = _full(values["layer_types"], len(layers)) if "layer_types" in values else None
     if not values["use_sliding_window"]:
-        if "layer_types" in values and len(full) < len(layers):
+        if listed is not None and len(listed) < len(layers):
             raise Unreadable("layer_types names layers with a window, but use_sliding_window is not true")
         return {facts[0]: None, facts[1]: ()}
     if "sliding_window" not in values:
         raise Unreadable("use_sliding_window is true, but sliding_window does not say how wide the window is")
+    full = layers[: values["max_window_layers"]] if listed is None else listed
     return _windowed(facts, values["sliding_window"], full, layers)
 
 
