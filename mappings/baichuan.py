@@ -13,6 +13,7 @@ from mappings.llama import INIT, INV_FREQ, LLAMA, SIZES, L, R
 from mappings.special import special
 from mappings.via import ACTIVATION
 
+Z_LOSS = Harmless("z_loss_weight", "of the training")
 LENGTH = Harmless("model_max_length", "a limit of the tokenizer")
 _PACKED = Row(
     L + "self_attn.W_pack.weight", f"{R}q {R}k {R}v", "((kv group two pair) + (kv two pair) + (kv head)) hidden"
@@ -56,7 +57,7 @@ BAICHUAN2_7B = BAICHUAN_7B.derive(
     architecture="BaichuanForCausalLM",
     source="baichuan-inc/Baichuan2-7B-Base modeling_baichuan.py",
     settings=(Fixed("head.unit_rows", True, "NormHead divides each row of lm_head by its norm"),),
-    harmless=(LENGTH, Harmless("z_loss_weight", "of the training")),
+    harmless=(LENGTH, Z_LOSS),
 )
 
 _ALIBI = (
@@ -90,6 +91,7 @@ BAICHUAN2_13B = BAICHUAN2_7B.derive(
     ),
     source="baichuan-inc/Baichuan2-13B-Chat modeling_baichuan.py",
     settings=_ALIBI,
+    harmless=(Z_LOSS,),
 )
 
 FAMILIES = (BAICHUAN_7B, BAICHUAN2_7B, BAICHUAN_13B, BAICHUAN2_13B)

@@ -12,7 +12,7 @@ and inference/kernel.py:78-86 (scales are multiplied). Rope is interleaved, and 
 from mappings.family import Family, Fixed, Harmless, Of, Recognise, Row, Setting
 from mappings.llama import COMMON
 from mappings.special import special
-from mappings.via import ACTIVATION, ROPE, only
+from mappings.via import ACTIVATION, ROPE, only, repeated
 from mappings.via_experts import FP8_BLOCKS, FROM_A_LAYER_ON, SHARED_EXPERTS, among
 
 L = "model.layers.{layer:all}."
@@ -45,7 +45,7 @@ DEEPSEEK_V2 = Family(
         Setting("latent_q", "q_lora_rank", default=1536, null=None),
         Setting("latent_kv", "kv_lora_rank"),
         Setting("qk_still", "qk_nope_head_dim"),
-        Setting("qk_turned", "qk_rope_head_dim"),
+        Setting("qk_turned", "qk_rope_head_dim head_dim", via=repeated("qk_rope_head_dim")),  # V3's class rotates head_dim
         Setting("v_head", "v_head_dim"),
         Setting("expert", "n_routed_experts"),
         Setting("expert_ffn shared_ffn", "moe_intermediate_size n_shared_experts", via=SHARED_EXPERTS),
@@ -122,7 +122,7 @@ DEEPSEEK_V2 = Family(
     ),
     harmless=(
         Harmless("aux_loss_alpha seq_aux", "of the training"),
-        Harmless("head_dim qk_head_dim", "made from the other widths by the class, whatever they say"),
+        Harmless("qk_head_dim", "the sum of two widths, which the code makes itself"),
     ),
 )
 

@@ -62,6 +62,7 @@ LIBRARY = (
 OPTIONS = (
     Harmless("attention_bias qkv_bias mlp_bias use_bias", "biases that the code does not have", _OFF),
     Harmless("sliding_window use_sliding_window layer_types", "a window that the code does not have", _OFF),
+    Harmless("attention_chunk_size", "chunks that the code does not have", (None,)),
     Harmless("max_window_layers", "of windows, which the code does not have"),
     Harmless("rope_scaling", "frequencies that the code does not scale", (None,)),
     Harmless("partial_rotary_factor", "the whole head, as the code rotates it", (1.0, None)),

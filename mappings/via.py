@@ -57,6 +57,16 @@ def _same_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 SAME = Via("same", _same_read, _same_write)
 
 
+def repeated(key: str) -> Via:
+    """The key's value is the fact's; the other keys, which some releases write, repeat it and are not written."""
+
+    def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+        return _same_read(facts, {key: values[key], **values})
+
+    return Via(f"same, as {key}", read, lambda keys, facts: _same_write((key,), facts))
+
+
+
 def _halved_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     ((key, value),) = values.items()
     if value % 2:

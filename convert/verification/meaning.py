@@ -189,8 +189,10 @@ def _baichuan(config: Config, variant: str | None) -> Mapping[str, Any]:
     positions = config.get("max_position_embeddings")
     guessed = "7b" if old else "2-7b" if positions else {64000: "13b", 125696: "2-13b"}.get(config["vocab_size"], "")
     name = variant or guessed
-    alibi: dict[str, Any] = {"positions": "alibi", "rope": {}, "turned": 0, "context": config.get("model_max_length")}
-    return {"unit_head": name.startswith("2"), **(alibi if name.endswith("13b") else {})}
+    if name.endswith("13b"):
+        longest = config.get("model_max_length", 4096)
+        return {"unit_head": name.startswith("2"), "positions": "alibi", "rope": {}, "turned": 0, "context": longest}
+    return {"unit_head": name.startswith("2"), "rope": {"rope_theta": 10000.0}, "context": positions or 4096}
 
 
 def _internlm(config: Config, variant: str | None) -> Mapping[str, Any]:
