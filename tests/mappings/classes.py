@@ -33,7 +33,8 @@ MORE: dict[str, dict[str, Any]] = {
 def native() -> dict[str, Family]:
     """The families, by model_type, that have a class of their own in the library."""
     known = transformers().CONFIG_MAPPING
-    found = {f.model_type: f for f in reversed(families()) if f.model_type in known and f.stored == "safetensors" and not f.partial}
+    whole = [f for f in reversed(families()) if f.stored == "safetensors" and not f.partial]
+    found = {f.model_type: f for f in whole if f.model_type in known}
     return {kind: found[kind] for kind in sorted(found) if hasattr(transformers(), found[kind].architecture)}
 
 

@@ -31,9 +31,9 @@ def _source(kind: str) -> str:
     """The code that computes logits: of the class, without its vision half, and of the masks that all classes share."""
     library = transformers()
     module = inspect.getmodule(getattr(library, native()[kind].architecture))
-    classes = [one for name, one in vars(module).items() if inspect.isclass(one) and one.__module__ == module.__name__]
-    text = "".join(inspect.getsource(one) for one in classes if "Vision" not in one.__name__ and "Conditional" not in one.__name__)
-    return text + inspect.getsource(library.masking_utils)
+    classes = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
+    named = [one for one in classes if not re.search("Vision|Conditional", one.__name__)]
+    return "".join(map(inspect.getsource, named)) + inspect.getsource(library.masking_utils)
 
 
 def _known(kind: str) -> tuple[set[str], dict[str, Harmless]]:
@@ -105,7 +105,7 @@ def test_a_mask_that_is_not_causal_is_refused_by_its_key(kind, value):
 @pytest.mark.parametrize("value", [None, False, "", [], {}, 0, True])
 def test_a_key_that_nobody_knows_is_refused_whatever_its_value(value):
     config = stated(config_of("llama"))
-    with pytest.raises(ConversionError, match="rope_magic.*--accept-key rope_magic"):
+    with pytest.raises(ConversionError, match=r"rope_magic.*--accept-key rope_magic"):
         read_facts(FAMILIES["llama"], {**config, "rope_magic": value})
 
 
