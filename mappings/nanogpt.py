@@ -51,6 +51,10 @@ NANOGPT = Family(
     leave=MASKS,
     harmless=(Harmless("iter_num best_val_loss config", "of the training, beside model_args"),),
     prefixes=(("_orig_mod.", ""),),
+    notes=(
+        "nanoGPT computed GELU by tanh until June 2023 (pull request 274) and wrote the same file: a checkpoint that was "
+        'trained before needs activation_function "gelu_new" in the output.',
+    ),
 )
 
 FAMILIES = (NANOGPT,)

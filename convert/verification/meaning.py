@@ -258,10 +258,14 @@ def _meta(config: Config, variant: str | None) -> Mapping[str, Any]:
     return {"rope": {"rope_theta": config.get("rope_theta", 500000.0), "rope_scaling": table}}
 
 
+#: what Meta published with `use_scaled_rope`, by width and layers: the factor that its code has (llama-models, sku_list)
+META_SIZES = {(2048, 16): 32.0, (3072, 28): 32.0, (4096, 32): 8.0, (8192, 80): 8.0, (16384, 126): 8.0}
+
+
 def meta_factor(config: Config, variant: str | None) -> float:
-    """What Meta's code has for `use_scaled_rope`: 32 in Llama 3.2, whose sizes are 1B and 3B, and 8 in 3.1 and 3.3."""
-    small = (config.get("dim"), config.get("n_layers")) in ((2048, 16), (3072, 28))
-    return 32.0 if variant == "llama-3.2" or (small and variant is None) else 8.0
+    """What Meta's code has for `use_scaled_rope`: 32 in Llama 3.2, and 8 in 3.1 and 3.3."""
+    told = {"llama-3.1": 8.0, "llama-3.2": 32.0}.get(variant or "")
+    return told or META_SIZES.get((config.get("dim", 0), config.get("n_layers", 0)), 8.0)
 
 
 def _gpt2(config: Config, variant: str | None) -> Mapping[str, Any]:

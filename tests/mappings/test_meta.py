@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
+from convert.verification.run import verify
 from convert.verified import verifier
 from convert.writing import write
 from mappings import families
@@ -221,6 +222,16 @@ def test_the_variant_says_the_factor_and_a_tied_head_is_written_as_the_hub_has_i
     assert said["rope_parameters"]["factor"] == factor
     assert said["tie_word_embeddings"] is (variant == "llama-3.2" or output == "absent")
     assert native_logits(tmp_path / "out", torch.arange(12)[None]).isfinite().all()
+
+
+@pytest.mark.parametrize("output", ["the embedding", "absent"])
+def test_the_verifier_asks_too(output, tmp_path):
+    source = open_checkpoint(metas(tmp_path / "in", output))
+    write(plan_conversion(source, "llama", variant="llama-3.2"), tmp_path / "out")
+    with pytest.raises(ConversionError, match=r"llama-3\.1 or llama-3\.2"):
+        verify(source, open_checkpoint(tmp_path / "out"), exactness="byte")
+    assert verify(source, open_checkpoint(tmp_path / "out"), exactness="byte", variant="llama-3.2").passed
+    assert not verify(source, open_checkpoint(tmp_path / "out"), exactness="byte", variant="llama-3.1").passed
 
 
 def test_llama_3_2_returns_to_metas_files_with_its_embedding_stored_twice(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from convert.verification import rope
 from convert.verification.blocks import activation, merge, split
 from convert.verification.decoder import Config
-from convert.verification.meaning import meta_factor
+from convert.verification.meaning import META_SIZES, meta_factor
 from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 from surgery.errors import ConversionError
@@ -37,7 +37,22 @@ class Meta(Trunk):
         self.ranks = sum(name.endswith("/norm.weight") for name in weights.names)
         self.projection = "output" if weights.has("0/output.weight") else "tok_embeddings"  # tied, and stored once
         self.factor = meta_factor(config, variant)
+        if config.get("use_scaled_rope") and variant is None and self._could_be_either(config):
+            raise ConversionError(
+                "params.json does not tell whether this is Llama 3.1 (rope factor 8) or 3.2 (32): its size is none that Meta "
+                "published, and its output projection is its embedding. Name the variant: llama-3.1 or llama-3.2."
+            )
         super().__init__(weights, {**config, **{ours: config.get(theirs) for ours, theirs in _KEYS.items()}})
+
+    def _could_be_either(self, config: Config) -> bool:
+        """Whether neither the size nor an output projection of its own tells the factor; some rows are enough."""
+        if (config.get("dim"), config.get("n_layers")) in META_SIZES:
+            return False
+        if self.projection != "output":
+            return True
+        one, other = (self.weights.rows(f"0/{name}.weight", 0, 8) for name in ("output", "tok_embeddings"))
+        width = min(one.shape[1], other.shape[1])
+        return bool(torch.equal(one[:, :width], other[:, :width]))
 
     def vocabulary(self) -> int:
         rows = sum(self.weights.shape(name)[0] for name in self._shards(self.projection))
