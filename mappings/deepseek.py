@@ -51,7 +51,8 @@ DEEPSEEK_V2 = Family(
         Setting("expert_ffn shared_ffn", "moe_intermediate_size n_shared_experts", via=SHARED_EXPERTS),
         Setting("router.used", "num_experts_per_tok"),
         Setting("router.scores", "scoring_func", default="softmax", via=among("softmax")),
-        Setting("router.renormalised", "norm_topk_prob", default=False),
+        # true: transformers' class ignores it, and the vendor's code divides and leaves out the factor
+        Setting("router.renormalised", "norm_topk_prob", default=False, via=among(False)),
         Setting("router.scale", "routed_scaling_factor", default=1.0),
         Setting("router.choice", "topk_method", default="greedy", via=among("greedy", "group_limited_greedy")),
         Setting("router.groups", "n_group", default=None),

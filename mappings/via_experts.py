@@ -124,22 +124,22 @@ SHARED_EXPERTS = Via("so many experts in one", _shared_read, _shared_write)
 
 
 
-def among(*known: str) -> Via:
+def among(*known: str | bool) -> Via:
     """The key names one of the ways that the code has; others may exist elsewhere."""
 
     def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
         for key, found in values.items():
             if found not in known:
-                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(known)}")
+                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(map(str, known))}")
         return {facts[0]: found for found in values.values()}
 
     def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
         (found,) = facts.values()
         if found not in known:
-            raise Inexpressible(f"{keys[0]} is {' or '.join(known)}")
+            raise Inexpressible(f"{keys[0]} is {' or '.join(map(str, known))}")
         return {keys[0]: found}
 
-    return Via(f"{' or '.join(known)}", read, write)
+    return Via(f"{' or '.join(map(str, known))}", read, write)
 
 
 _BLOCK = [128, 128]

@@ -37,12 +37,12 @@ class Meta(Trunk):
         self.ranks = sum(name.endswith("/norm.weight") for name in weights.names)
         self.projection = "output" if weights.has("0/output.weight") else "tok_embeddings"  # tied, and stored once
         self.factor = meta_factor(config, variant)
+        super().__init__(weights, {**config, **{ours: config.get(theirs) for ours, theirs in _KEYS.items()}})
         if config.get("use_scaled_rope") and variant is None and self._could_be_either(config):
             raise ConversionError(
                 "params.json does not tell whether this is Llama 3.1 (rope factor 8) or 3.2 (32): its size is none that Meta "
                 "published, and its output projection is its embedding. Name the variant: llama-3.1 or llama-3.2."
             )
-        super().__init__(weights, {**config, **{ours: config.get(theirs) for ours, theirs in _KEYS.items()}})
 
     def _could_be_either(self, config: Config) -> bool:
         """Whether neither the size nor an output projection of its own tells the factor; some rows are enough."""
