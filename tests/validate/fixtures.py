@@ -372,7 +372,10 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "config-unreadable": ((text("config.json", lambda old: old.replace("{", '{"vocab_size": 1,', 1)),), (nothing,)),
     "config-architectures": ((config(architectures=None),), (config(architectures=["LlamaForCausalLM", "Other"]),)),
     "config-contradiction": ((config(hidden_size=ABSENT),), (config(head_dim=HIDDEN // 4),)),
-    "config-unread-key": ((config(strange_factor=3),), (config(strange_factor=None),)),
+    "config-unread-key": (
+        (config(strange_factor=3), config(strange_factor=None), config(is_causal=False)),
+        (config(is_causal=True),),
+    ),
     "config-heads": ((config(num_key_value_heads=3),), (config(num_key_value_heads=2),)),
     "config-number-as-text": ((config(rms_norm_eps="1e-5"),), (config(rms_norm_eps=1e-5),)),
     "auto-map-dangling": (
