@@ -17,7 +17,7 @@ from convert.tokenizing import How, has_tokenizer
 from convert.wish import Wish
 from convert.zeros import with_known_zeros
 from mappings import families
-from mappings.config import read_facts, recognise, refusals, write_config
+from mappings.config import bounded, read_facts, recognise, refusals, stated_context, write_config
 from mappings.elsewhere import known_by
 from mappings.family import Family, Stored
 from mappings.rows import Alike, Target, decode, encode
@@ -45,7 +45,7 @@ def open_artefact(
 ) -> Artefact:
     """The checkpoint in the hub's words. ``ConversionError`` where the files cannot tell which variant it is."""
     refuse_quantised(checkpoint)
-    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
+    candidates = _fitting(identify(checkpoint.config, source, variant), checkpoint, accept)
     if len(candidates) > 1:
         raise _ambiguous(candidates)
     return _decoded(checkpoint, candidates[0], accept)
@@ -67,7 +67,7 @@ def plan_conversion(
     them, the refusal says why, since no ``variant`` would help.
     """
     refuse_quantised(checkpoint)
-    candidates = _named_so(identify(checkpoint.config, source, variant), checkpoint)
+    candidates = _fitting(identify(checkpoint.config, source, variant), checkpoint, accept)
     plans: list[Plan] = []
     failures: list[Unexpressible] = []
     for family in candidates:
@@ -115,7 +115,7 @@ def plan_artefact(
     if tensor_parallel != 1 and target.stored != "consolidated":
         raise UsageError(f"--tensor-parallel cuts Meta's consolidated files; {target.name} is written whole.")
     legal, widened = _widened(legal, passes) if dtype is None else (legal, ())
-    warned = served(target, legal.facts, consumers)
+    warned = (*_lengths(model.facts["context"], stated_context(target, legal.facts)), *served(target, legal.facts, consumers))
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
@@ -153,7 +153,9 @@ def _legal(
     for target in target_families(to, model):
         known = with_known_zeros(artefact.origin, model, {r.fact for r in refusals(target, model.facts)})
         try:
-            legal, passes = legalise(known, partial(refusals, target), mends=mends, prefer=prefer)
+            legal, passes = legalise(
+                known, partial(refusals, target), mends=mends, prefer=prefer, bounded=partial(bounded, target)
+            )
         except Unexpressible as refusal:
             failures.append(refusal.between(artefact.label, target.name))
             continue
@@ -229,11 +231,24 @@ def plan_repack(
     return _assemble(checkpoint, ("as stored", "as stored"), targets, config, options, left=left, notes=notes)
 
 
-def _named_so(candidates: tuple[Family, ...], checkpoint: Checkpoint) -> tuple[Family, ...]:
-    """Those candidates whose tables name the tensors that are there; all of them where none does, or there is one."""
+def _fitting(candidates: tuple[Family, ...], checkpoint: Checkpoint, accept: Iterable[str]) -> tuple[Family, ...]:
+    """Those candidates as which the files can be read; where none is, those whose tables name the tensors, or all.
+
+    Tensors that a candidate holds to be the same are compared, so that an output projection of its own tells one that
+    has none.
+    """
     if len(candidates) == 1:
         return candidates
-    return tuple(family for family in candidates if names_all(family, checkpoint.tensors)) or candidates
+    named = tuple(family for family in candidates if names_all(family, checkpoint.tensors)) or candidates
+    return tuple(family for family in named if len(named) == 1 or _reads(checkpoint, family, accept)) or named
+
+
+def _reads(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> bool:
+    try:
+        _decoded(checkpoint, family, accept)
+    except ConversionError:
+        return False
+    return True
 
 
 def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> Artefact:
@@ -322,6 +337,16 @@ def _check_passes(option: str, names: Iterable[str], known: Iterable[str]) -> No
     known = sorted(known)
     if unknown := sorted(set(names) - set(known)):
         raise UsageError(f"--{option} {show(unknown[0])}: there is no such pass; known are {listed(known, 20)}.")
+
+
+def _lengths(source: int | None, output: int | None) -> tuple[str, ...]:
+    """What to say of a context that is not the source's."""
+    if source == output or source is None:
+        return ()
+    if output is None:
+        return (f"The output does not state the longest text, which is {source:,} tokens in the source.",)
+    does = "longer ones are given up" if output < source else "no weight was trained for what lies between"
+    return (f"The longest text is {output:,} tokens in the output and {source:,} in the source: {does}.",)
 
 
 def _widened(model: Model, passes: Iterable[Pass]) -> tuple[Model, tuple[str, ...]]:

@@ -7,6 +7,7 @@ type (95-100), Llama's after: the same in float32, and one rounding apart in hal
 
 from mappings.family import Fixed, Of, Recognise, Setting
 from mappings.llama import LLAMA
+from mappings.special import special
 from mappings.via import OLD_ROPE
 
 AQUILA = LLAMA.derive(
@@ -17,6 +18,7 @@ AQUILA = LLAMA.derive(
     model_type="aquila",
     source="FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py",
     settings=(
+        *special(1, 2, 0),
         Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(10000.0, None), via=OLD_ROPE),
         Fixed("head", Of("hidden", over="heads"), "head_dim is hidden_size / num_attention_heads"),
         Fixed("bias.qkv", False, "no linear has a bias"),

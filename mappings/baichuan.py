@@ -8,10 +8,13 @@ Read in baichuan-inc/Baichuan-7B models/modeling_baichuan.py (W_pack 208-234, ro
 modeling_baichuan.py (NormHead 495-511) and Baichuan-13B modeling_baichuan.py (ALiBi 20-46, 137-149).
 """
 
-from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
-from mappings.llama import COMMON, INV_FREQ, LLAMA, SIZES, L, R
+from mappings.family import Family, Fixed, Harmless, Of, Recognise, Row, Setting
+from mappings.llama import INIT, INV_FREQ, LLAMA, SIZES, L, R
+from mappings.special import special
 from mappings.via import ACTIVATION
 
+Z_LOSS = Harmless("z_loss_weight", "of the training")
+LENGTH = Harmless("model_max_length", "a limit of the tokenizer")
 _PACKED = Row(
     L + "self_attn.W_pack.weight", f"{R}q {R}k {R}v", "((kv group two pair) + (kv two pair) + (kv head)) hidden"
 )
@@ -26,7 +29,8 @@ BAICHUAN_7B = Family(
     source="baichuan-inc/Baichuan-7B models/modeling_baichuan.py",
     settings=(
         *SIZES,
-        *COMMON,
+        *special(1, 2, 0),
+        INIT,
         Setting("norm.eps", "rms_norm_eps", default=1e-6),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
         Setting("context", "max_position_embeddings", default=4096),
@@ -37,7 +41,7 @@ BAICHUAN_7B = Family(
     ),
     rows=LLAMA.derive(rows=(_PACKED,)).rows,
     leave=(INV_FREQ,),
-    harmless=("model_max_length",),
+    harmless=(LENGTH,),
     constants={"use_cache": True},
 )
 
@@ -53,7 +57,7 @@ BAICHUAN2_7B = BAICHUAN_7B.derive(
     architecture="BaichuanForCausalLM",
     source="baichuan-inc/Baichuan2-7B-Base modeling_baichuan.py",
     settings=(Fixed("head.unit_rows", True, "NormHead divides each row of lm_head by its norm"),),
-    harmless=("model_max_length", "z_loss_weight"),
+    harmless=(LENGTH, Z_LOSS),
 )
 
 _ALIBI = (
@@ -73,7 +77,7 @@ BAICHUAN_13B = BAICHUAN_7B.derive(
     architecture="BaichuanForCausalLM",
     source="baichuan-inc/Baichuan-13B-Chat modeling_baichuan.py",
     settings=_ALIBI,
-    harmless=("alibi_mask", "gradient_checkpointing"),
+    harmless=(Harmless("alibi_mask", "made anew from the heads"),),
 )
 
 BAICHUAN2_13B = BAICHUAN2_7B.derive(
@@ -87,6 +91,7 @@ BAICHUAN2_13B = BAICHUAN2_7B.derive(
     ),
     source="baichuan-inc/Baichuan2-13B-Chat modeling_baichuan.py",
     settings=_ALIBI,
+    harmless=(Z_LOSS,),
 )
 
 FAMILIES = (BAICHUAN_7B, BAICHUAN2_7B, BAICHUAN_13B, BAICHUAN2_13B)

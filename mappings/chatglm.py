@@ -8,8 +8,9 @@ head where it is not (398-404), biases (338-345), [gate | up] (475-483), options
 configuration_chatglm.py.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
-from mappings.llama import COMMON
+from mappings.family import Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
+from mappings.llama import INIT
+from mappings.special import special
 from mappings.via import only
 from mappings.via_scales import times
 
@@ -31,7 +32,8 @@ CHATGLM = Family(
         Setting("vocab", "padded_vocab_size"),
         Setting("ffn", "ffn_hidden_size"),
         Setting("heads", "num_attention_heads"),
-        *COMMON,
+        *special(None, None),
+        INIT,
         Setting("kv", "multi_query_group_num", default=1),
         Setting("head", "kv_channels", default=128),
         Setting("norm.eps", "layernorm_epsilon", default=1e-5),
@@ -68,14 +70,14 @@ CHATGLM = Family(
     ),
     leave=(Leave("transformer.rotary_pos_emb.inv_freq", "recomputed from rope_ratio"),),
     harmless=(
-        "multi_query_attention",  # it says which variant this is
-        "vocab_size",  # padded_vocab_size counts
-        "original_rope",  # kept, and read by nothing that computes
-        "apply_query_key_layer_scaling",  # divides by the layer's number and multiplies by it again
-        "attention_softmax_in_fp32",
-        "bias_dropout_fusion",
-        "fp32_residual_connection",
-        "classifier_dropout",
+        Harmless("multi_query_attention", "it says which variant this is"),
+        Harmless("vocab_size", "padded_vocab_size counts"),
+        Harmless("original_rope", "kept, and read by nothing that computes"),
+        Harmless("apply_query_key_layer_scaling", "divides by the layer's number and multiplies by it again"),
+        Harmless("attention_softmax_in_fp32 fp32_residual_connection", "the same numbers in another type"),
+        Harmless("bias_dropout_fusion", "which kernel computes the same"),
+        Harmless("pre_seq_len", "a tuned prefix, which the file would hold", (None,)),
+        Harmless("prefix_projection", "of a tuned prefix"),
     ),
     constants={"multi_query_attention": True, "use_cache": True},
     notes=("Every text begins with the tokens [gMASK] and sop, which the tokenizer puts there.",),
@@ -94,7 +96,7 @@ CHATGLM_PER_HEAD = CHATGLM.derive(
             bias="bias.qkv",
         ),
     ),
-    harmless=(*CHATGLM.harmless, "multi_query_group_num"),
+    harmless=(*CHATGLM.harmless, Harmless("multi_query_group_num", "there are no groups")),
     constants={"multi_query_attention": False, "use_cache": True},
 )
 

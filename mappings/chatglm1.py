@@ -3,11 +3,14 @@
 Read in THUDM/chatglm-6b modeling_chatglm.py: everything before the answer sees itself whole (682-687); each half of a
 head is rotated by positions of its own (457-466, 692-704); what a branch is added to is its own normed input times
 sqrt(2 * 28), and not the stream (642-651: 28 is the default of the block, which no caller changes); LayerNorms,
-biases everywhere, an MLP of two matrices with GELU by tanh (167); q, k, v of one head after another (448-455).
+biases everywhere, an MLP of two matrices with GELU by tanh (167); q, k, v of one head after another (448-455). The first
+release keeps the ids of its masks in code (834), later ones in config.json; their ids of bos and eos differ too, so
+that these have to be stated.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
-from mappings.llama import COMMON
+from mappings.family import REQUIRED, Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
+from mappings.llama import INIT
+from mappings.special import special
 from mappings.via import only
 
 T = "transformer.layers.{layer}."
@@ -26,9 +29,10 @@ CHATGLM1 = Family(
         Setting("vocab", "vocab_size"),
         Setting("heads", "num_attention_heads"),
         Setting("ffn", "inner_hidden_size", default=Of("hidden", times=4)),
-        *COMMON,
-        Setting("token.mask", "mask_token_id", default=None),
-        Setting("token.gmask", "gmask_token_id", default=None),
+        *special(REQUIRED, REQUIRED),
+        INIT,
+        Setting("token.mask", "mask_token_id", default=150000),
+        Setting("token.gmask", "gmask_token_id", default=150001),
         Setting("norm.eps", "layernorm_epsilon", default=1e-5),
         Setting("context", "max_sequence_length", default=2048),
         Setting("", "position_encoding_2d", default=(), via=only(True, "one stream of positions")),
@@ -64,6 +68,11 @@ CHATGLM1 = Family(
         Row("lm_head.weight", "head", "vocab hidden"),
     ),
     leave=(Leave(T + "attention.rotary_emb.inv_freq", "recomputed from the width of a head"),),
+    harmless=(
+        Harmless("pre_seq_len", "a tuned prefix, which the file would hold", (None,)),
+        Harmless("prefix_projection", "of a tuned prefix"),
+        Harmless("quantization_embeddings", "quantised weights", (False, None)),
+    ),
     constants={"position_encoding_2d": True, "use_cache": True},
     notes=(
         "No other family computes what this one does: its releases are turned into safetensors in their own layout "

@@ -11,7 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 from mappings import families
-from mappings.config import refusals
+from mappings.config import bounded, refusals
 from mappings.family import Family, Fixed, Of, Row, Setting
 from mappings.rows import encode, rows_of
 from mappings.slots import slots
@@ -164,7 +164,7 @@ def _judged(source: Family, target: Family, facts: Facts) -> Direction:
     blocking: tuple[Refusal, ...] = ()
     for _ in range(2):
         try:
-            legal, passes = legalise(imagined(source, facts), partial(refusals, target))
+            legal, passes = legalise(imagined(source, facts), partial(refusals, target), bounded=partial(bounded, target))
         except Unexpressible as refused:
             blocking = refused.refusals
             wanted = {r.fact: _wanted(target, r.fact, facts) for r in blocking}

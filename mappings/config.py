@@ -6,31 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Of, Setting, lookup
+from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Harmless, Of, Setting, lookup
+from mappings.harmless import LIBRARY, OPTIONS
 from mappings.via import Inexpressible, Unreadable
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
 from surgery.legalise import Refusal
-
-#: keys of the loading libraries that change no logits of any causal model, whatever their value
-GENERIC = frozenset(
-    """
-    architectures auto_map model_type torch_dtype dtype transformers_version transformers.js_config _name_or_path
-    _from_model_config _attn_implementation _attn_implementation_autoset attn_implementation _flash_attn_2_enabled
-    use_cache tokenizer_class processor_class name_or_path custom_pipelines
-    return_dict output_attentions output_hidden_states output_router_logits torchscript use_bfloat16 tf_legacy_loss
-    pruned_heads chunk_size_feed_forward is_encoder_decoder is_decoder cross_attention_hidden_size add_cross_attention
-    tie_encoder_decoder problem_type task_specific_params finetuning_task id2label label2id num_labels prefix
-    max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p
-    typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
-    num_return_sequences output_scores return_dict_in_generate forced_bos_token_id forced_eos_token_id
-    remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
-    decoder_start_token_id sep_token_id unk_token_id
-    pretraining_tp gradient_checkpointing unsloth_version unsloth_fixed use_flash_attn use_flash_attention
-    hidden_dropout embd_pdrop resid_pdrop attn_pdrop hidden_dropout_prob attn_dropout_prob emb_dropout_prob
-    attention_probs_dropout_prob attention_dropout ep_size initializer_range
-    """.split()
-)
 
 
 def recognise(families: Iterable[Family], config: Mapping[str, Any]) -> tuple[Family, ...]:
@@ -41,8 +22,7 @@ def recognise(families: Iterable[Family], config: Mapping[str, Any]) -> tuple[Fa
 def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[str] = frozenset()) -> Facts:
     """The facts that a config states in a family's words.
 
-    Every key is read by a setting, harmless, null / false / empty, or one of the loading libraries'; any other is refused
-    by name, unless it is in ``accept``.
+    Every key is read by a setting or harmless at its value; any other is refused by name, unless it is in ``accept``.
     """
     problems: list[str] = []
     facts = Facts()
@@ -53,19 +33,22 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             pending.append((setting.fact, setting.value, f"{family.label}'s code: {setting.why}"))
             continue
         present = {key: value for key in setting.keys if (value := lookup(config, key)) is not None}
+        values = {key: value for key, value in setting.absent.items() if key not in config} | present
         try:
             if not present and "norm.eps" in setting.facts and config.keys() & set(setting.keys):
                 raise Unreadable(f"{' '.join(setting.keys)} = null is no number, and no library computes with it")
-            stated = setting.via.read(setting.facts, present) if present else {}
+            stated = setting.via.read(setting.facts, values) if values else {}
             _typed(setting, present, stated)
         except Unreadable as error:
             problems.append(str(error))
             continue
         except KeyError as error:
-            problems.append(f"{error.args[0]} is missing, without which {' '.join(present)} says nothing")
+            without = f", without which {' '.join(present)} says nothing" if present else ""
+            problems.append(f"the key {error.args[0]} is missing{without}")
             continue
         except (TypeError, ValueError, ArithmeticError):
-            problems.append(f"{setting.keys[0]} = {show(next(iter(present.values())))} is not of the kind this key holds")
+            said = ", ".join(f"{key} = {show(value)}" for key, value in present.items())
+            problems.append(f"{said} is not of the kind {'this key holds' if len(present) == 1 else 'these keys hold'}")
             continue
         facts = facts.with_(stated, " ".join(present))
         if not present and setting.null is not AS_ABSENT and any(key in config for key in setting.keys):
@@ -78,14 +61,7 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             continue
         facts = facts.with_({fact: _resolve(value, facts)}, origin)
     problems += _indivisible(family, facts)
-    unread = sorted(key for key in config if _unread(family, key, config[key]) and key not in accept)
-    if unread:
-        flags = " ".join(f"--accept-key {key}" for key in unread if key.isidentifier())
-        problems.append(
-            f"{listed([show(key, 60) for key in unread])} {'is a key' if len(unread) == 1 else 'are keys'} that the table of "
-            f"{family.label} does not know, so {'it' if len(unread) == 1 else 'they'} might change what the model computes; "
-            f"if you know better, add {flags}"
-        )
+    problems += _unread(family, config, accept)
     if problems:
         raise ConversionError(f"config.json is not one of {family.label} that we understand: " + "; ".join(problems) + ".")
     return facts
@@ -123,6 +99,19 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         if fact.kind == "trait" and name not in covered and facts[name] != fact.neutral:
             found.append(Refusal(name, _said(facts[name]), _origin(facts, name)))
     return tuple(found)
+
+
+def stated_context(family: Family, facts: Facts) -> int | None:
+    """The longest text of what the family writes for these facts; None where it says nothing of it."""
+    stating = [setting for setting in family.settings if "context" in setting.fact.split()]
+    fixed = [int(setting.value) for setting in stating if isinstance(setting, Fixed)]
+    return fixed[0] if fixed else facts["context"] if stating else None
+
+
+def bounded(family: Family, facts: Facts) -> bool:
+    """Whether the family keeps texts within the context of these facts: it states that, or a shorter one."""
+    stated, context = stated_context(family, facts), facts["context"]
+    return stated is not None and context is not None and stated <= context
 
 
 def _opened(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -185,11 +174,32 @@ def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, An
             raise Unreadable(f"{' '.join(present)} = {show(value)} is not a number")
 
 
-def _unread(family: Family, key: str, value: Any) -> bool:
-    if value is None or value is False or value in ("", [], {}):
-        return False
-    known = {k.split(".")[0] for s in family.settings if isinstance(s, Setting) for k in s.keys}
-    return key not in known and key not in GENERIC and key not in family.harmless
+def _unread(family: Family, config: Mapping[str, Any], accept: frozenset[str]) -> list[str]:
+    """What to say of keys that nothing reads: those that nobody knows, and those at values where they do something."""
+    read = {key.split(".")[0] for s in family.settings if isinstance(s, Setting) for key in s.keys}
+    known = {key: one for one in (*OPTIONS, *LIBRARY, *family.harmless) for key in one.keys.split()}
+    keys = sorted(config.keys() - read - accept)
+    unread = [key for key in keys if key not in known or not known[key].covers(config[key])]
+    if not unread:
+        return []
+    told = [f"{key} = {_json(config[key])} {_at(known[key])}" for key in unread if key in known]
+    if unknown := [show(key, 60) for key in unread if key not in known]:
+        few = len(unknown) == 1
+        told.append(
+            f"{listed(unknown)} {'is a key' if few else 'are keys'} that the table of {family.label} does not know, so "
+            f"{'it' if few else 'they'} might change what the model computes"
+        )
+    flags = " ".join(f"--accept-key {key}" for key in unread if key.isidentifier())
+    return [*told[:-1], f"{told[-1]}; if you know better, add {flags}"]
+
+
+def _at(one: Harmless) -> str:
+    return f"is not read, and does nothing only at {' or '.join(map(_json, one.at or ()))} ({one.why})"
+
+
+def _json(value: Any) -> str:
+    """A value as config.json spells it, shortened."""
+    return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else show(value)
 
 
 def _key(family: Family, fact: str) -> str:

@@ -10,9 +10,10 @@ and inference/kernel.py:78-86 (scales are multiplied). Kimi K2 (moonshotai/Kimi-
 under another model_type. Rope is interleaved, and no layout here changes it.
 """
 
-from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
+from mappings.family import Family, Fixed, Harmless, Of, Recognise, Row, Setting
 from mappings.llama import COMMON
-from mappings.via import ACTIVATION, ROPE, only
+from mappings.special import special
+from mappings.via import ACTIVATION, ROPE, only, repeated
 from mappings.via_experts import FP8_BLOCKS, FROM_A_LAYER_ON, SHARED_EXPERTS, among
 
 L = "model.layers.{layer:all}."
@@ -35,22 +36,24 @@ DEEPSEEK_V2 = Family(
             "layer mtp layers.moe",
             "num_hidden_layers num_nextn_predict_layers first_k_dense_replace moe_layer_freq",
             via=FROM_A_LAYER_ON,
+            absent={"num_nextn_predict_layers": 0, "first_k_dense_replace": 0, "moe_layer_freq": 1},
         ),
         Setting("hidden", "hidden_size"),
         Setting("vocab", "vocab_size"),
         Setting("ffn", "intermediate_size"),
         Setting("heads", "num_attention_heads"),
         Setting("kv", "num_key_value_heads", default=Of("heads")),
-        Setting("latent_q", "q_lora_rank", default=None),
+        Setting("latent_q", "q_lora_rank", default=1536, null=None),
         Setting("latent_kv", "kv_lora_rank"),
         Setting("qk_still", "qk_nope_head_dim"),
-        Setting("qk_turned", "qk_rope_head_dim"),
+        Setting("qk_turned", "qk_rope_head_dim head_dim", via=repeated("qk_rope_head_dim")),  # V3's class rotates head_dim
         Setting("v_head", "v_head_dim"),
         Setting("expert", "n_routed_experts"),
         Setting("expert_ffn shared_ffn", "moe_intermediate_size n_shared_experts", via=SHARED_EXPERTS),
         Setting("router.used", "num_experts_per_tok"),
         Setting("router.scores", "scoring_func", default="softmax", via=among("softmax")),
-        Setting("router.renormalised", "norm_topk_prob", default=False),
+        # true: transformers' class ignores it, and the vendor's code divides and leaves out the factor
+        Setting("router.renormalised", "norm_topk_prob", default=False, via=among(False)),
         Setting("router.scale", "routed_scaling_factor", default=1.0),
         Setting("router.choice", "topk_method", default="greedy", via=among("greedy", "group_limited_greedy")),
         Setting("router.groups", "n_group", default=None),
@@ -62,7 +65,7 @@ DEEPSEEK_V2 = Family(
         ),
         Setting("context", "max_position_embeddings", default=2048),
         Setting("tied", "tie_word_embeddings", default=False),
-        Setting("", "attention_bias", default=(), via=only(False, "no published DeepSeek has biases")),
+        Setting("", "attention_bias mlp_bias", default=(), via=only(False, "no published DeepSeek has biases")),
         Fixed("attention", "latent", "multi-head latent attention"),
         *COMMON,
     ),
@@ -119,7 +122,10 @@ DEEPSEEK_V2 = Family(
         Row("model.norm.weight", "norm", "hidden"),
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
-    harmless=("aux_loss_alpha", "seq_aux", "pretraining_tp"),  # of the training
+    harmless=(
+        Harmless("aux_loss_alpha seq_aux", "of the training"),
+        Harmless("qk_head_dim", "the sum of two widths, which the code makes itself"),
+    ),
 )
 
 DEEPSEEK_V3 = DEEPSEEK_V2.derive(
@@ -129,6 +135,18 @@ DEEPSEEK_V3 = DEEPSEEK_V2.derive(
     architecture="DeepseekV3ForCausalLM",
     model_type="deepseek_v3",
     settings=(
+        *special(0, 1),
+        Setting(
+            "layer mtp layers.moe",
+            "num_hidden_layers num_nextn_predict_layers first_k_dense_replace moe_layer_freq",
+            via=FROM_A_LAYER_ON,
+            absent={"num_nextn_predict_layers": 1, "first_k_dense_replace": 3, "moe_layer_freq": 1},
+        ),
+        Setting("kv", "num_key_value_heads", default=128, null=Of("heads")),
+        Setting("context", "max_position_embeddings", default=4096),
+        Setting("router.used", "num_experts_per_tok", default=8),
+        Setting("router.groups", "n_group", default=8),
+        Setting("router.groups_used", "topk_group", default=4),
         Setting("router.scores", "scoring_func", default="sigmoid", via=among("sigmoid")),
         Setting("router.renormalised", "norm_topk_prob", default=True),
         Setting("router.scale", "routed_scaling_factor", default=2.5),

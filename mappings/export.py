@@ -60,10 +60,12 @@ def _family(family: Family) -> dict[str, Any]:
             {"facts": [s.fact], "fixed": _value(s.value), "why": s.why}
             if isinstance(s, Fixed)
             else {"facts": list(s.facts), "keys": list(s.keys), "default": _value(s.default), "via": s.via.name}
+            | ({"absent": {key: _value(value) for key, value in s.absent.items()}} if s.absent else {})
             for s in family.settings
         ],
         "left": [{"name": item.name, "why": item.why} for item in family.leave],
-        "harmless": list(family.harmless),
+        "harmless": [key for one in family.harmless for key in one.keys.split()],
+        "harmless_at": {key: list(one.at) for one in family.harmless if one.at is not None for key in one.keys.split()},
         "notes": list(family.notes),
     }
 

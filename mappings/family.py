@@ -20,6 +20,7 @@ class Recognise:
     """Conditions on config.json, all of which must hold: keys that must have a value, and values they must not have.
 
     The dots of a key in ``present`` descend.
+    Of the tables in ``one_of`` one must hold whole, and of those in ``none_of`` none: sizes that were published.
     """
 
     model_type: str = ""
@@ -29,6 +30,8 @@ class Recognise:
     absent: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     unlike: Mapping[str, Any] = field(default_factory=dict)
+    one_of: tuple[Mapping[str, Any], ...] = ()
+    none_of: tuple[Mapping[str, Any], ...] = ()
 
     def matches(self, config: Mapping[str, Any]) -> bool:
         stated = config.get("architectures")
@@ -40,6 +43,8 @@ class Recognise:
             and all(config.get(key) is None for key in self.absent)
             and all(config.get(key) == value for key, value in self.values.items())
             and all(config.get(key) != value for key, value in self.unlike.items())
+            and (not self.one_of or any(_holds(table, config) for table in self.one_of))
+            and not any(_holds(table, config) for table in self.none_of)
         )
 
 
@@ -56,6 +61,10 @@ def lookup(config: Mapping[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def _holds(table: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    return all(config.get(key) == value for key, value in table.items())
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class Setting:
     default: Any = REQUIRED  # when the keys are absent or null; a tuple where there are several facts
     via: Via = SAME
     null: Any = AS_ABSENT  # when the key is there and null, where loaders tell that from an absent one
+    absent: Mapping[str, Any] = field(default_factory=dict)  # values of keys that are not there, where facts take several
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -105,6 +115,22 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Harmless:
+    """Keys, separated by blanks, that no setting reads: at the values ``at`` they change no logits, and ``why``.
+
+    The class's own default is among the values. ``None``: whatever the value.
+    """
+
+    keys: str
+    why: str
+    at: tuple[Any, ...] | None = None
+
+    def covers(self, value: Any) -> bool:
+        """Whether the keys do nothing at this value; 1 is not true, and 1.0 is 1."""
+        return self.at is None or any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.at)
+
+
+@dataclass(frozen=True)
 class Row:
     """What a family's file calls a tensor, which roles it stores, and how.
 
@@ -114,7 +140,8 @@ class Row:
     ``{layer:moe}`` in a name runs over a set of layers (``Facts.run``). An index that the roles have and the name lacks is
     an axis of the file tensor: experts stacked in one. ``split`` is the file axis along which model-parallel files cut the
     tensor; without it each file has all of it. ``scale`` is the suffix of the float32 tensor beside an F8_E4M3 one that
-    holds a factor for each ``block`` of rows and columns, the last ones partial.
+    holds a factor for each ``block`` of rows and columns, the last ones partial. A ``spare`` tensor is one whose roles
+    another row stores too: it is written, and files may lack it.
     """
 
     name: str
@@ -125,6 +152,7 @@ class Row:
     split: int | None = None
     scale: str = ""
     block: tuple[int, int] = (128, 128)
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +180,7 @@ class Family:
     model_type: str
     variant: str = ""
     leave: tuple[Leave, ...] = ()
-    harmless: tuple[str, ...] = ()  # keys that change no logits
+    harmless: tuple[Harmless, ...] = ()  # beside those of the loading libraries, mappings.harmless
     constants: Mapping[str, Any] = field(default_factory=dict)  # written to config.json as they are
     notes: tuple[str, ...] = ()  # what a user should know and no table can say
     source: str = ""  # where the architecture was read
@@ -186,21 +214,21 @@ class Family:
         )
 
     def derive(self, **changes: Any) -> Family:
-        """This family plus differences: settings and rows replace those that state the same facts or roles."""
-        settings = _merged(self.settings, changes.pop("settings", ()), lambda s: s.fact.split())
-        rows = _merged(self.rows, changes.pop("rows", ()), lambda r: r.roles.split())
+        """This family plus differences: settings and rows replace those that state the same facts, or roles or names."""
+        settings = _merged(self.settings, changes.pop("settings", ()), lambda s: set(s.fact.split()))
+        rows = _merged(self.rows, changes.pop("rows", ()), lambda r: {r.name, *r.roles.split()})
         return replace(self, settings=settings, rows=rows, **changes)
 
 
 T = TypeVar("T")
 
 
-def _merged(old: tuple[T, ...], new: tuple[T, ...], states: Callable[[T], list[str]]) -> tuple[T, ...]:
+def _merged(old: tuple[T, ...], new: tuple[T, ...], states: Callable[[T], set[str]]) -> tuple[T, ...]:
     """``old`` with each of ``new`` in the place of the first item that states any of the same; unmatched ones last."""
-    merged = list(old)
-    for item in new:
-        same = [i for i, other in enumerate(merged) if set(states(other)) & set(states(item))]
-        at = same[0] if same else len(merged)
-        merged.insert(at, item)
-        merged = [other for other in merged if other is item or not set(states(other)) & set(states(item))]
-    return tuple(merged)
+    merged: list[T] = []
+    left = list(new)
+    for other in old:
+        here = [item for item in new if states(item) & states(other)]
+        merged += [item for item in here if item in left] or ([] if here else [other])
+        left = [item for item in left if item not in here]
+    return (*merged, *left)

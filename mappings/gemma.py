@@ -7,6 +7,7 @@ and head_dim has nothing to do with hidden_size / num_attention_heads.
 
 from mappings.family import Fixed, Recognise, Setting
 from mappings.llama import LLAMA
+from mappings.special import special
 from mappings.via_scales import one_of
 
 GELU = one_of("gelu_pytorch_tanh", "gelu", why="loaders disagree about any other activation of Gemma")
@@ -19,6 +20,7 @@ GEMMA = LLAMA.derive(
     model_type="gemma",
     source="transformers 5.23 models/gemma/modeling_gemma.py",
     settings=(
+        *special(2, 1, 0),
         Setting("kv", "num_key_value_heads", default=16),
         Setting("head", "head_dim", default=256),
         Setting("", "hidden_act hidden_activation", default=(), via=GELU),

@@ -5,8 +5,9 @@ root of query_pre_attn_scalar and capped by tanh (195-221), so are the logits (5
 the root of hidden_size. ``hidden_activation`` counts, hidden_act does not (configuration_gemma2.py 62-98).
 """
 
-from mappings.family import REQUIRED, Fixed, Recognise, Row, Setting
+from mappings.family import REQUIRED, Fixed, Harmless, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
+from mappings.special import special
 from mappings.via import ACTIVATION, SCORES
 from mappings.via_window import ALTERNATING_WINDOW
 
@@ -18,8 +19,14 @@ GEMMA2 = LLAMA.derive(
     model_type="gemma2",
     source="transformers 5.23 models/gemma2/modeling_gemma2.py",
     settings=(
+        *special(2, 1, 0),
         Setting("kv", "num_key_value_heads", default=4),
-        Setting("head scores.width", "head_dim query_pre_attn_scalar", default=(256, None), via=SCORES),
+        Setting(
+            "head scores.width",
+            "head_dim query_pre_attn_scalar",
+            via=SCORES,
+            absent={"head_dim": 256, "query_pre_attn_scalar": 256},
+        ),
         Setting("activation", "hidden_activation", default="gelu_tanh", via=ACTIVATION),
         Setting("context", "max_position_embeddings", default=8192),
         Setting("tied", "tie_word_embeddings", default=True),
@@ -30,6 +37,7 @@ GEMMA2 = LLAMA.derive(
             "num_hidden_layers sliding_window layer_types",
             default=(REQUIRED, 4096, ()),
             via=ALTERNATING_WINDOW,
+            absent={"sliding_window": 4096},
         ),
         Fixed("norm.offset", 1.0, "norms multiply by 1 + weight"),
         Fixed("norm.after", True, "attention and MLP have a norm behind them too"),
@@ -41,7 +49,7 @@ GEMMA2 = LLAMA.derive(
         Row(L + "pre_feedforward_layernorm.weight", R + "mlp_norm", "hidden"),
         Row(L + "post_feedforward_layernorm.weight", R + "mlp_norm_after", "hidden"),
     ),
-    harmless=("hidden_act", "cache_implementation"),
+    harmless=(Harmless("hidden_act", "hidden_activation counts"),),
 )
 
 FAMILIES = (GEMMA2,)

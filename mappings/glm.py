@@ -7,6 +7,7 @@ configuration_glm.py 62-77.
 
 from mappings.family import Fixed, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
+from mappings.special import special
 from mappings.via_rope import GLM_ROPE
 
 GLM = LLAMA.derive(
@@ -17,6 +18,7 @@ GLM = LLAMA.derive(
     model_type="glm",
     source="transformers 5.23 models/glm/modeling_glm.py",
     settings=(
+        *special(None, [151329, 151336, 151338], 151329),
         Setting("kv", "num_key_value_heads", default=2),
         Setting("head", "head_dim", default=128),
         Setting("norm.eps", "rms_norm_eps", default=1.5625e-07),

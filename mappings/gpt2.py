@@ -5,8 +5,9 @@ last axis. Published files have no ``transformer.`` before their names and hold 
 which is a buffer; h.N.attn.c_attn.bias is the bias.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
-from mappings.llama import COMMON
+from mappings.family import Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
+from mappings.llama import INIT
+from mappings.special import special
 from mappings.via import ACTIVATION, only
 
 H = "transformer.h.{layer}."
@@ -43,13 +44,15 @@ GPT2 = Family(
         Setting("norm.eps", "layer_norm_epsilon", default=1e-5),
         Setting("activation", "activation_function", default="gelu_tanh", via=ACTIVATION),
         Setting("tied", "tie_word_embeddings", default=True),
-        *COMMON,
+        *special(50256, 50256),
+        INIT,
         *COMPUTED,
         Fixed("bias.qkv", True, "Conv1D has a bias"),
         Fixed("bias.o", True, "Conv1D has a bias"),
         Fixed("bias.mlp", True, "Conv1D has a bias"),
         Fixed("bias.norm", True, "LayerNorm has a bias"),
         Setting("", "scale_attn_weights", default=(), via=only(True, "scores would not be scaled")),
+        Setting("", "scale_attn_by_inverse_layer_idx", default=(), via=only(False, "scores by the layer's number")),
     ),
     rows=(
         Row("transformer.wte.weight", "embed", "vocab hidden"),
@@ -70,11 +73,13 @@ GPT2 = Family(
     ),
     leave=MASKS,
     harmless=(
-        "n_ctx",  # n_positions counts
-        "summary_type",
-        "summary_use_proj",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
+        Harmless("n_ctx", "n_positions counts"),
+        Harmless("reorder_and_upcast_attn", "the same products in float32"),
+        Harmless(
+            "summary_type summary_use_proj summary_activation summary_first_dropout summary_last_dropout "
+            "summary_proj_to_labels",
+            "of heads for other tasks",
+        ),
     ),
 )
 

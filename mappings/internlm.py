@@ -5,8 +5,9 @@ queries, so that the 20B config's num_key_value_heads is not read; ``rotary`` (3
 factor of 1.0 that does nothing up to max_position_embeddings (205-218).
 """
 
-from mappings.family import Fixed, Of, Recognise, Setting
+from mappings.family import Fixed, Harmless, Of, Recognise, Setting
 from mappings.llama import LLAMA
+from mappings.special import special
 from mappings.via_rope import ROTARY
 
 INTERNLM = LLAMA.derive(
@@ -17,6 +18,7 @@ INTERNLM = LLAMA.derive(
     model_type="internlm",
     source="internlm/internlm-7b modeling_internlm.py",
     settings=(
+        *special(1, 2, 0),
         Setting(
             "rope.theta rope.scaling",
             "rotary",
@@ -28,7 +30,7 @@ INTERNLM = LLAMA.derive(
         Fixed("kv", Of("heads"), "there are as many keys as queries"),
         Fixed("head", Of("hidden", over="heads"), "head_dim is hidden_size / num_attention_heads"),
     ),
-    harmless=("num_key_value_heads",),
+    harmless=(Harmless("num_key_value_heads", "the code has as many keys as queries"),),
 )
 
 FAMILIES = (INTERNLM,)

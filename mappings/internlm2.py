@@ -7,6 +7,7 @@ configs state both. With ``bias`` the output projection has one too (256-261).
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA
+from mappings.special import special
 from mappings.via import OLD_ROPE
 
 M = "model.layers.{layer}."
@@ -20,6 +21,7 @@ INTERNLM2 = LLAMA.derive(
     model_type="internlm2",
     source="internlm/internlm2-7b modeling_internlm2.py",
     settings=(
+        *special(1, 2, 0),
         Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(10000.0, None), via=OLD_ROPE),
         Setting("bias.qkv bias.o", "bias", default=True),
         Fixed("bias.mlp", False, "the MLP has no biases"),

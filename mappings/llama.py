@@ -4,19 +4,16 @@ transformers models/llama/modeling_llama.py (5.23): ``attention_bias`` puts a bi
 ``mlp_bias`` on all three of the MLP, ``head_dim`` may differ from hidden / heads, and rope is half-split.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
+from mappings.family import Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
+from mappings.special import special
 from mappings.via import ACTIVATION, ROPE
 
 L = "model.layers.{layer}."
 R = "layer.{layer}."
 
-#: keys that every config of the transformers library may have
-COMMON = (
-    Setting("token.bos", "bos_token_id", default=None),
-    Setting("token.eos", "eos_token_id", default=None),
-    Setting("token.pad", "pad_token_id", default=None),
-    Setting("init.range", "initializer_range", default=0.02),
-)
+#: what most classes of the transformers library have
+INIT = Setting("init.range", "initializer_range", default=0.02)
+COMMON = (*special(1, 2), INIT)
 
 #: the sizes under the names that most families share
 SIZES = (
@@ -71,8 +68,10 @@ LLAMA = Family(
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
     leave=(INV_FREQ,),
-    # tokenizer limits, and marks that some releases put there and no modeling code reads
-    harmless=("model_max_length", "max_sequence_length", "is_llama_config", "rope_interleaved", "internal_version"),
+    harmless=(
+        Harmless("model_max_length max_sequence_length", "limits of the tokenizer"),
+        Harmless("is_llama_config rope_interleaved internal_version", "marks of some releases that no code reads"),
+    ),
     constants={"use_cache": True},
 )
 

@@ -9,7 +9,7 @@ Published checkpoints hold the text model under ``language_model.`` beside a vis
 taken; it is Llama4ForCausalLM as it stands.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
+from mappings.family import Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
 from mappings.llama import COMMON
 from mappings.via import ACTIVATION, ROPE, switch
 from mappings.via_experts import LLAMA_4_LAYERS, TUNING
@@ -31,8 +31,9 @@ TEXT = Family(
     settings=(
         Setting(
             "layer layers.moe rope.none",
-            "num_hidden_layers moe_layers no_rope_layers interleave_moe_layer_step no_rope_layer_interval",
+            "num_hidden_layers moe_layers no_rope_layers interleave_moe_layer_step no_rope_layer_interval layer_types",
             via=LLAMA_4_LAYERS,
+            absent={"interleave_moe_layer_step": 1, "no_rope_layer_interval": 4},
         ),
         Setting("hidden", "hidden_size"),
         Setting("vocab", "vocab_size"),
@@ -41,8 +42,8 @@ TEXT = Family(
         Setting("expert", "num_local_experts"),
         Setting("router.used", "num_experts_per_tok"),
         Setting("heads", "num_attention_heads"),
-        Setting("kv", "num_key_value_heads", default=Of("heads")),
-        Setting("head", "head_dim", default=Of("hidden", over="heads")),
+        Setting("kv", "num_key_value_heads", default=8, null=Of("heads")),
+        Setting("head", "head_dim", default=128, null=Of("hidden", over="heads")),
         Setting("norm.eps", "rms_norm_eps", default=1e-5),
         Setting("norm.qk", "use_qk_norm", default="l2", via=switch("l2")),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
@@ -50,7 +51,12 @@ TEXT = Family(
             "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(500000.0, None), via=ROPE
         ),
         Setting("window.chunk", "attention_chunk_size", default=8192),
-        Setting("scores.tuning", "attn_temperature_tuning floor_scale attn_scale", default=((8192, 0.1),), via=TUNING),
+        Setting(
+            "scores.tuning",
+            "attn_temperature_tuning floor_scale attn_scale",
+            via=TUNING,
+            absent={"attn_temperature_tuning": True, "floor_scale": 8192, "attn_scale": 0.1},
+        ),
         Setting("context", "max_position_embeddings", default=131072),
         Setting("bias.qkv bias.o", "attention_bias", default=False),
         Setting("tied", "tie_word_embeddings", default=False),
@@ -78,7 +84,10 @@ TEXT = Family(
         Row("model.norm.weight", "norm", "hidden"),
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
-    harmless=("router_aux_loss_coef", "router_jitter_noise", "for_llm_compressor"),
+    harmless=(
+        Harmless("router_aux_loss_coef router_jitter_noise", "of the training"),
+        Harmless("for_llm_compressor", "a mark that no code reads"),
+    ),
 )
 
 MULTIMODAL = TEXT.derive(
@@ -93,7 +102,10 @@ MULTIMODAL = TEXT.derive(
         Leave("vision_model.*", "only the text model is taken"),
         Leave("multi_modal_projector.*", "only the text model is taken"),
     ),
-    harmless=(*TEXT.harmless, "vision_config", "boi_token_index", "eoi_token_index", "image_token_index"),
+    harmless=(
+        *TEXT.harmless,
+        Harmless("vision_config boi_token_index eoi_token_index image_token_index", "of images, which are left behind"),
+    ),
 )
 
 FAMILIES = (TEXT, MULTIMODAL)

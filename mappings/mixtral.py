@@ -5,7 +5,7 @@ transformers 5 keeps the experts of a layer in one tensor, gate rows first (mode
 Scores of the chosen experts are divided by their sum.
 """
 
-from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
+from mappings.family import Family, Fixed, Harmless, Of, Recognise, Row, Setting
 from mappings.llama import COMMON, L, R
 from mappings.via import ACTIVATION, ROPE
 from mappings.via_experts import EVERY_LAYER
@@ -55,7 +55,7 @@ MIXTRAL = Family(
         Row("model.norm.weight", "norm", "hidden"),
         Row("lm_head.weight", "head", "vocab hidden", when="!tied"),
     ),
-    harmless=("router_aux_loss_coef", "router_jitter_noise"),  # of the training
+    harmless=(Harmless("router_aux_loss_coef router_jitter_noise", "of the training"),),
 )
 
 FUSED = MIXTRAL.derive(

@@ -5,7 +5,7 @@ GPTConfig.bias=False drops the biases of linears and norms alike; wte is tied to
 A model that went through torch.compile has ``_orig_mod.`` before every name.
 """
 
-from mappings.family import Family, Fixed, Of, Recognise, Row, Setting
+from mappings.family import Family, Fixed, Harmless, Of, Recognise, Row, Setting
 from mappings.gpt2 import COMPUTED, MASKS, QKV, H, R
 
 NANOGPT = Family(
@@ -46,11 +46,15 @@ NANOGPT = Family(
         Row(H + "mlp.c_fc.weight", R + "up", "ffn hidden", bias="bias.mlp"),
         Row(H + "mlp.c_proj.weight", R + "down", "hidden ffn", bias="bias.mlp"),
         Row("transformer.ln_f.weight", "norm", "hidden", bias="bias.norm"),
-        Row("lm_head.weight", "embed", "vocab hidden"),
+        Row("lm_head.weight", "embed", "vocab hidden", spare=True),
     ),
     leave=MASKS,
-    harmless=("iter_num", "best_val_loss", "config"),  # of the training, beside model_args
+    harmless=(Harmless("iter_num best_val_loss config", "of the training, beside model_args"),),
     prefixes=(("_orig_mod.", ""),),
+    notes=(
+        "nanoGPT computed GELU by tanh until June 2023 (pull request 274) and wrote the same file: a checkpoint that was "
+        'trained before needs activation_function "gelu_new" in the output.',
+    ),
 )
 
 FAMILIES = (NANOGPT,)

@@ -6,8 +6,9 @@ lengths stand beside it; partial_rotary_factor (Phi-4-mini) rotates the first pa
 88-108).
 """
 
-from mappings.family import Fixed, Of, Recognise, Row, Setting
+from mappings.family import REQUIRED, Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
+from mappings.special import special
 from mappings.via_rope import PHI_ROPE
 
 PHI3 = LLAMA.derive(
@@ -18,12 +19,14 @@ PHI3 = LLAMA.derive(
     model_type="phi3",
     source="transformers 5.23 models/phi3/modeling_phi3.py",
     settings=(
+        *special(1, 32000, 32000),
         Setting("norm.eps", "rms_norm_eps", default=1e-5),
         Setting(
             "rope.theta rope.scaling context",
             "rope_theta rope_scaling rope_parameters original_max_position_embeddings max_position_embeddings",
-            default=(10000.0, None, 4096),
+            default=(10000.0, None, REQUIRED),
             via=PHI_ROPE,
+            absent={"original_max_position_embeddings": 4096, "max_position_embeddings": 4096},
         ),
         Setting("rope.share", "partial_rotary_factor rope_parameters.partial_rotary_factor", default=1.0),
         Setting("window", "sliding_window", default=None),

@@ -7,8 +7,9 @@ grows with the length (use_dynamic_ntk, 735-851) and queries are scaled (use_log
 family. rope_theta is not read.
 """
 
-from mappings.family import Family, Fixed, Leave, Of, Recognise, Row, Setting
-from mappings.llama import COMMON
+from mappings.family import Family, Fixed, Harmless, Leave, Of, Recognise, Row, Setting
+from mappings.llama import INIT
+from mappings.special import special
 from mappings.via import HALVED, only
 
 H = "transformer.h.{layer}."
@@ -27,8 +28,9 @@ QWEN = Family(
         Setting("vocab", "vocab_size"),
         Setting("ffn", "intermediate_size", via=HALVED),
         Setting("heads", "num_attention_heads"),
-        *COMMON,
-        Setting("context", "seq_length", default=8192),
+        *special(None, None),
+        INIT,
+        Setting("context", "seq_length"),
         Setting("head", "kv_channels", default=Of("hidden", over="heads")),
         Setting("norm.eps", "layer_norm_epsilon", default=1e-6),
         Setting("rope.theta", "rotary_emb_base", default=10000.0),
@@ -66,17 +68,11 @@ QWEN = Family(
         Leave(H + "attn.rotary_emb.inv_freq", "recomputed from rotary_emb_base"),
     ),
     harmless=(
-        "max_position_embeddings",  # seq_length counts
-        "rope_theta",  # rotary_emb_base counts
-        "use_dynamic_ntk",  # inert up to seq_length
-        "use_logn_attn",  # inert up to seq_length
-        "bf16",
-        "fp16",
-        "fp32",
-        "onnx_safe",
-        "softmax_in_fp32",
-        "use_cache_quantization",
-        "use_cache_kernel",
+        Harmless("max_position_embeddings", "seq_length counts"),
+        Harmless("rope_theta", "rotary_emb_base counts"),
+        Harmless("use_dynamic_ntk use_logn_attn", "inert up to seq_length"),
+        Harmless("bf16 fp16 fp32 softmax_in_fp32", "the same numbers in another type"),
+        Harmless("onnx_safe use_cache_quantization use_cache_kernel", "which kernel computes the same, and from what cache"),
     ),
     constants={"use_dynamic_ntk": False, "use_logn_attn": False, "use_cache": True},
     notes=(
@@ -91,6 +87,7 @@ QWEN_FIRST = QWEN.derive(
     title="Qwen 1, first release",
     recognise=Recognise(model_type="qwen", architectures=("QWenLMHeadModel",), present=("n_embd",)),
     settings=(
+        *special(None, 151643),
         Setting("layer", "n_layer"),
         Setting("hidden", "n_embd"),
         Setting("vocab", "padded_vocab_size"),
@@ -101,12 +98,12 @@ QWEN_FIRST = QWEN.derive(
     ),
     harmless=(
         *QWEN.harmless,
-        "activation",  # the code has SwiGLU, whatever it says
-        "bias_dropout_fusion",
-        "n_positions",
-        "params_dtype",
-        "tokenizer_type",
-        "vocab_size",  # padded_vocab_size counts
+        Harmless("activation", "the code has SwiGLU, whatever it says"),
+        Harmless("bias_dropout_fusion", "which kernel computes the same"),
+        Harmless("n_positions", "seq_length counts"),
+        Harmless("n_inner", "ffn_hidden_size counts"),
+        Harmless("params_dtype tokenizer_type", "who wrote the file"),
+        Harmless("vocab_size", "padded_vocab_size counts"),
     ),
 )
 

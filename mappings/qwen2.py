@@ -9,18 +9,22 @@ equal, so mrope is rope (transformers 5.23 models/qwen2_5_vl/modeling_qwen2_5_vl
 written as Qwen2.
 """
 
-from mappings.family import Fixed, Leave, Of, Recognise, Setting
+from dataclasses import replace
+
+from mappings.family import Fixed, Harmless, Leave, Of, Recognise, Setting
 from mappings.llama import LLAMA
-from mappings.via_rope import TEXT_ROPE
+from mappings.special import special
+from mappings.via import ROPE
 from mappings.via_window import LATE_WINDOW
 
 #: what Qwen2, its VL models and Qwen3 say of windows
 WINDOW = Setting(
     "window window.full",
     "use_sliding_window sliding_window max_window_layers layer_types num_hidden_layers",
-    default=(None, ()),
     via=LATE_WINDOW,
+    absent={"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28},
 )
+VL_WINDOW = replace(WINDOW, absent={**WINDOW.absent, "max_window_layers": 80})
 
 QWEN2 = LLAMA.derive(
     name="qwen2",
@@ -32,6 +36,7 @@ QWEN2 = LLAMA.derive(
     model_type="qwen2",
     source="transformers 5.23 models/qwen2/modeling_qwen2.py",
     settings=(
+        *special(None, None),
         Setting("kv", "num_key_value_heads", default=32, null=Of("heads")),
         Setting("context", "max_position_embeddings", default=32768),
         WINDOW,
@@ -50,7 +55,7 @@ QWEN2_1M = QWEN2.derive(
     settings=(
         Setting("context", "dual_chunk_attention_config.original_max_position_embeddings", default=262144),
     ),
-    harmless=("max_position_embeddings",),
+    harmless=(Harmless("max_position_embeddings", "the trained length counts"),),
     notes=(
         "Dual chunk attention and YaRN serve this model beyond the length it was trained for; neither is in the "
         "weights. The output has the trained length as its limit, and is the same model up to it.",
@@ -67,8 +72,12 @@ QWEN2_VL = QWEN2.derive(
             "rope.theta rope.scaling",
             "rope_theta rope_scaling rope_parameters",
             default=(1000000.0, None),
-            via=TEXT_ROPE,
+            via=ROPE,
         ),
+        *special(151643, 151645),
+        Setting("kv", "num_key_value_heads", default=8, null=Of("heads")),
+        Setting("norm.eps", "rms_norm_eps", default=1e-5),
+        VL_WINDOW,
     ),
     nested="text_config",
     prefixes=(("model.language_model.", "model."),),
@@ -77,12 +86,10 @@ QWEN2_VL = QWEN2.derive(
         Leave("model.visual.*", "the vision tower: only the text half is taken"),
     ),
     harmless=(
-        "vision_config",
-        "vision_start_token_id",
-        "vision_end_token_id",
-        "vision_token_id",
-        "image_token_id",
-        "video_token_id",
+        Harmless(
+            "vision_config vision_start_token_id vision_end_token_id vision_token_id image_token_id video_token_id",
+            "of images, which are left behind",
+        ),
     ),
     notes=("Only the text half is converted: the output reads no images, and the vision tower is left behind.",),
 )

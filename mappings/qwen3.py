@@ -7,6 +7,7 @@ Qwen 2. The norm divides by what the data is, which no weight of a linear can do
 from mappings.family import Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
 from mappings.qwen2 import WINDOW
+from mappings.special import special
 
 QWEN3 = LLAMA.derive(
     name="qwen3",
@@ -16,6 +17,7 @@ QWEN3 = LLAMA.derive(
     model_type="qwen3",
     source="transformers 5.23 models/qwen3/modeling_qwen3.py",
     settings=(
+        *special(None, None),
         Setting("kv", "num_key_value_heads", default=32, null=Of("heads")),
         Setting("head", "head_dim", default=128),
         Setting("context", "max_position_embeddings", default=32768),

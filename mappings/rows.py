@@ -81,7 +81,7 @@ def decode(family: Family, facts: Facts, headers: Mapping[str, Header]) -> Decod
     for slot, name, roles in named:
         found = stored.get(name)
         if found is None:
-            missing.append(name)
+            missing += [] if slot.row.spare else [name]
             continue
         used.add(name)
         scaled = found.dtype in QUANTISED and bool(slot.row.scale)
@@ -272,7 +272,8 @@ def _with_layers(rows: Sequence[Row], facts: Facts, stored: Mapping[str, Slabs])
         raise ConversionError(f"the tensors of layer {listed(gaps)} are missing, though layer {max(found)} is there.")
     layers = len(found) - facts["mtp"]
     if facts["mtp"] and facts.knows("layer") and facts["layer"] == len(found):
-        return facts.with_({"mtp": 0}, "the layers that are present")
+        experts = tuple(layer for layer in facts["layers.moe"] if layer < facts["layer"])
+        return facts.with_({"mtp": 0, "layers.moe": experts}, "the layers that are present")
     if facts.knows("layer") and facts["layer"] != layers:
         raise ConversionError(
             f"config.json: {facts.origins['layer']} = {show(facts['layer'])}, but layers 0..{len(found) - 1} are "

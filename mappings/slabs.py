@@ -72,7 +72,7 @@ def assembled(family: Family, headers: Mapping[str, Header], *, wrapped: bool = 
 def names_all(family: Family, headers: Iterable[str]) -> bool:
     """Whether a checkpoint has, for every row that always applies, a tensor that is named so."""
     found = {_numberless(as_in_rows(family, unwrapped(name))) for name in headers}
-    return all(_numberless(without_sets(row.name)) in found for row in family.rows if not row.when)
+    return all(_numberless(without_sets(row.name)) in found for row in family.rows if not row.when and not row.spare)
 
 
 def as_in_rows(family: Family, name: str) -> str:

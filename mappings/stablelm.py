@@ -8,6 +8,7 @@ Llama.
 
 from mappings.family import Fixed, Of, Recognise, Row, Setting
 from mappings.llama import LLAMA, L, R
+from mappings.special import special
 from mappings.via import switch
 from mappings.via_rope import GLM_ROPE
 
@@ -21,6 +22,7 @@ STABLELM = LLAMA.derive(
     model_type="stablelm",
     source="transformers 5.23 models/stablelm/modeling_stablelm.py",
     settings=(
+        *special(0, 0),
         Setting("kv", "num_key_value_heads", default=32),
         Setting("norm.eps", "layer_norm_eps", default=1e-5),
         Setting("context", "max_position_embeddings", default=4096),

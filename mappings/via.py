@@ -57,6 +57,16 @@ def _same_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 SAME = Via("same", _same_read, _same_write)
 
 
+def repeated(key: str) -> Via:
+    """The key's value is the fact's; the other keys, which some releases write, repeat it and are not written."""
+
+    def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+        return _same_read(facts, {key: values[key], **values})
+
+    return Via(f"same, as {key}", read, lambda keys, facts: _same_write((key,), facts))
+
+
+
 def _halved_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     ((key, value),) = values.items()
     if value % 2:
@@ -76,7 +86,7 @@ HALVED = Via("half of", _halved_read, _halved_write)
 
 
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    head, width = values.get("head_dim", 256), values.get("query_pre_attn_scalar", 256)
+    head, width = values["head_dim"], values["query_pre_attn_scalar"]
     return {facts[0]: head, facts[1]: None if width == head else width}
 
 
@@ -85,7 +95,7 @@ def _scores_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
     return {keys[0]: head, keys[1]: head if width is None else width}
 
 
-#: the width of a head, and what the root of divides the scores: Gemma 2's defaults are 256 for both
+#: the width of a head, and what the root of divides the scores
 SCORES = Via("head width and divisor of the scores", _scores_read, _scores_write)
 
 #: different spellings of one function; the first is the hub's
@@ -116,15 +126,37 @@ _TYPE_KEYS = ("rope_type", "type")
 _ORIGINAL = "original_max_position_embeddings"
 
 
+#: the types that transformers computes (5.23 modeling_rope_utils.py ROPE_INIT_FUNCTIONS), and what none of them lacks
+_ROPE_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "longrope": ("short_factor", "long_factor"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "proportional": (),
+}
+
+#: other names, and what libraries compute under them: the first longrope of Phi-3 (5.23 configuration_phi3.py 124-128),
+#: and positions in three streams, which are one for text (configuration_qwen2_vl.py 118-128)
+_ROPE_KNOWN_AS = {"su": "longrope", "mrope": "default"}
+
+
 def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | None:
-    """A rope scaling as sorted pairs, with one ``rope_type``; None for no scaling."""
+    """A rope scaling as sorted pairs, with one ``rope_type`` that transformers computes; None for no scaling."""
     if not isinstance(scaling, Mapping):
         raise Unreadable(f"{where} is {scaling!r}, not a table")
-    kinds = {scaling[key] for key in _TYPE_KEYS if scaling.get(key)}
+    if layers := [key for key, value in scaling.items() if isinstance(value, Mapping)]:
+        raise Unreadable(f"{where} has a rope of its own for {layers[0]}, and this family's code has one for all layers")
+    kinds = {_ROPE_KNOWN_AS.get(str(scaling[key]), str(scaling[key])) for key in _TYPE_KEYS if scaling.get(key)}
     if len(kinds) > 1:
         raise Unreadable(f"{where} names two types of scaling, {sorted(kinds)}")
     kind = kinds.pop() if kinds else "default"
-    kept = {k: v for k, v in scaling.items() if k not in (*_TYPE_KEYS, "rope_theta")}
+    if kind not in _ROPE_NEEDS:
+        raise Unreadable(f"{where} is of type {kind!r}, which no class of transformers computes ({', '.join(_ROPE_NEEDS)})")
+    if lacking := [key for key in _ROPE_NEEDS[kind] if key not in scaling]:
+        raise Unreadable(f"{where} is of type {kind!r} and has no {' and no '.join(lacking)}")
+    kept = {k: v for k, v in scaling.items() if k not in (*_TYPE_KEYS, "rope_theta", "mrope_section")}
     if kind == "default":
         if kept.get("partial_rotary_factor", 1.0) != 1.0:
             raise Unreadable(
@@ -270,29 +302,37 @@ UNLESS_NEGATIVE = Via(
     _same_write,
 )
 
-#: what ``use_scaled_rope`` stands for: llama-models models/llama3/model.py:46-62
-_META_SCALING = (
-    ("rope_type", "llama3"),
-    ("factor", 8.0),
-    ("high_freq_factor", 4.0),
-    ("low_freq_factor", 1.0),
-    ("original_max_position_embeddings", 8192),
-)
+
+def meta_scaled(factor: float) -> Via:
+    """Meta's switch for a scaling that is in code: llama-models models/llama3/model.py:46-62, with this factor."""
+    scaling = (
+        ("rope_type", "llama3"),
+        ("factor", factor),
+        ("high_freq_factor", 4.0),
+        ("low_freq_factor", 1.0),
+        ("original_max_position_embeddings", 8192),
+    )
+
+    def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+        return {facts[0]: scaling if value else None for value in values.values()}
+
+    def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+        (found,) = facts.values()
+        if found != scaling:
+            raise Inexpressible(f"{keys[0]} says {dict(scaling)} and nothing else")
+        return {keys[0]: True}
+
+    return Via(f"scaled by {factor:g}", read, write)
 
 
-def _scaled_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
-    (scaling,) = facts.values()
-    if scaling not in (None, _META_SCALING):
-        raise Inexpressible(f"{keys[0]} is either false or {dict(_META_SCALING)}")
-    return {keys[0]: scaling is not None}
+def _stored_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    if any(facts.values()):
+        raise Inexpressible("no key says that the output projection is the embedding")
+    return {}
 
 
-#: Meta's switch for the one scaling that its code knows
-META_SCALED = Via(
-    "scaled as Llama 3.1",
-    lambda facts, values: {facts[0]: _META_SCALING if value else None for value in values.values()},
-    _scaled_write,
-)
+#: no key states it; the tensors do
+BY_THE_TENSORS = Via("by the tensors", _same_read, _stored_write)
 
 
 def switch(value: Any) -> Via:

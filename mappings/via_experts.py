@@ -10,7 +10,7 @@ MOST_LAYERS = 10_000  # so that no config makes a list without end
 
 
 def _layers(values: Values) -> int:
-    count = values["num_hidden_layers"] + values.get("num_nextn_predict_layers", 0)
+    count = values["num_hidden_layers"] + values.get("num_nextn_predict_layers", 0)  # only some families have it
     if not 0 < count <= MOST_LAYERS:
         raise Unreadable(f"num_hidden_layers = {values['num_hidden_layers']!r} is not a sensible number of layers")
     return int(values["num_hidden_layers"])
@@ -18,9 +18,9 @@ def _layers(values: Values) -> int:
 
 def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, mtp, moe = facts
-    layers, extra = _layers(values), values.get("num_nextn_predict_layers", 0)
+    layers, extra = _layers(values), values["num_nextn_predict_layers"]
     every = range(layers + extra)
-    first, step = values.get("first_k_dense_replace", 0), values.get("moe_layer_freq", 1)
+    first, step = values["first_k_dense_replace"], values["moe_layer_freq"]
     found = tuple(i for i in every if i >= first and i % step == 0)
     return {layer: layers, mtp: extra, moe: found}
 
@@ -42,7 +42,7 @@ FROM_A_LAYER_ON = Via("every n-th layer from one on", _late_read, _late_write)
 
 def _sparse_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, moe = facts
-    step, dense = values.get("decoder_sparse_step", 1), values.get("mlp_only_layers", ())
+    step, dense = values["decoder_sparse_step"], values["mlp_only_layers"]
     layers = _layers(values)
     return {layer: layers, moe: tuple(i for i in range(layers) if i not in dense and (i + 1) % step == 0)}
 
@@ -58,11 +58,14 @@ BUT_FOR_A_LIST = Via("every n-th layer but for a list", _sparse_read, _sparse_wr
 
 def _llama4_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     layer, moe, still = facts
-    layers, step = _layers(values), values.get("interleave_moe_layer_step", 1)
-    every = values.get("no_rope_layer_interval", 4)
+    layers, step = _layers(values), values["interleave_moe_layer_step"]
+    every = values["no_rope_layer_interval"]
     rotated = values.get("no_rope_layers") or [(i + 1) % every for i in range(layers)]  # 0: does not rotate
     if len(rotated) != layers:
         raise Unreadable(f"no_rope_layers has {len(rotated)} entries for {layers} layers")
+    chunked = ["chunked_attention" if on else "full_attention" for on in rotated]
+    if list(values.get("layer_types", chunked)) != chunked:
+        raise Unreadable("layer_types gives chunks to other layers than those that rotate")
     experts = values.get("moe_layers", range(step - 1, layers, step))
     return {layer: layers, moe: tuple(experts), still: tuple(i for i, on in enumerate(rotated) if not on)}
 
@@ -77,8 +80,8 @@ LLAMA_4_LAYERS = Via("lists of layers, or every n-th", _llama4_read, _llama4_wri
 
 
 def _tuning_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    on = values.get("attn_temperature_tuning", True)
-    return {facts[0]: (values.get("floor_scale", 8192), values.get("attn_scale", 0.1)) if on else None}
+    on = values["attn_temperature_tuning"]
+    return {facts[0]: (values["floor_scale"], values["attn_scale"]) if on else None}
 
 
 def _tuning_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
@@ -108,7 +111,7 @@ EVERY_LAYER = Via(
 def _shared_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     routed, shared = facts
     width = values["moe_intermediate_size"]
-    return {routed: width, shared: width * values.get("n_shared_experts", 1)}
+    return {routed: width, shared: width * values["n_shared_experts"]}
 
 
 def _shared_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
@@ -123,22 +126,22 @@ SHARED_EXPERTS = Via("so many experts in one", _shared_read, _shared_write)
 
 
 
-def among(*known: str) -> Via:
+def among(*known: str | bool) -> Via:
     """The key names one of the ways that the code has; others may exist elsewhere."""
 
     def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
         for key, found in values.items():
             if found not in known:
-                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(known)}")
+                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(map(str, known))}")
         return {facts[0]: found for found in values.values()}
 
     def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
         (found,) = facts.values()
         if found not in known:
-            raise Inexpressible(f"{keys[0]} is {' or '.join(known)}")
+            raise Inexpressible(f"{keys[0]} is {' or '.join(map(str, known))}")
         return {keys[0]: found}
 
-    return Via(f"{' or '.join(known)}", read, write)
+    return Via(f"{' or '.join(map(str, known))}", read, write)
 
 
 _BLOCK = [128, 128]

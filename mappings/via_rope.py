@@ -12,22 +12,6 @@ from surgery.passes.partial_rotary import FILLER
 Scaling = tuple[tuple[str, Any], ...] | None
 
 
-def _text_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
-    return ROPE.read(facts, {key: _without_sections(value) for key, value in values.items()})
-
-
-def _without_sections(value: Any) -> Any:
-    """A rope table without its three position streams; what is not a table, as it is."""
-    if not isinstance(value, Mapping):
-        return value
-    kept = {key: inner for key, inner in value.items() if key != "mrope_section"}
-    return {key: "default" if inner == "mrope" else inner for key, inner in kept.items()}
-
-
-#: Qwen2-VL: the streams of temporal, vertical and horizontal positions are equal for text, so that mrope is rope
-TEXT_ROPE = Via("rope, for text", _text_read, ROPE.write)
-
-
 def _glm_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     return ROPE.read(facts, {key: _without_share(value) for key, value in values.items()})
 
@@ -78,8 +62,7 @@ ROTARY = Via("rotary", _rotary_read, _rotary_write)
 def _phi_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     """Phi-3: the lengths of longrope stand beside the table, and their ratio is its factor."""
     theta, scaling, context = facts
-    length = values.get("max_position_embeddings", 4096)
-    original = values.get("original_max_position_embeddings", 4096)
+    length, original = values["max_position_embeddings"], values["original_max_position_embeddings"]
     tables = {key: _phi_table(key, value, length, original) for key, value in values.items() if key in _TABLES}
     stated = {context: length}
     return stated | ROPE.read((theta, scaling), {k: v for k, v in values.items() if k == "rope_theta"} | tables)

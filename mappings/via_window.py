@@ -15,15 +15,15 @@ _KINDS = {"full_attention": True, "sliding_attention": False}
 
 def _late_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     """Qwen: nothing counts without use_sliding_window; with it, layers from max_window_layers on have the window."""
-    layers = range(values.get("num_hidden_layers", 0))
-    late = layers[: values.get("max_window_layers", 28)]
-    full = _full(values["layer_types"], len(layers)) if "layer_types" in values else late
-    if not values.get("use_sliding_window", False):
-        if "layer_types" in values and len(full) < len(layers):
+    layers = range(values["num_hidden_layers"])
+    listed = _full(values["layer_types"], len(layers)) if "layer_types" in values else None
+    if not values["use_sliding_window"]:
+        if listed is not None and len(listed) < len(layers):
             raise Unreadable("layer_types names layers with a window, but use_sliding_window is not true")
         return {facts[0]: None, facts[1]: ()}
     if "sliding_window" not in values:
         raise Unreadable("use_sliding_window is true, but sliding_window does not say how wide the window is")
+    full = layers[: values["max_window_layers"]] if listed is None else listed
     return _windowed(facts, values["sliding_window"], full, layers)
 
 
@@ -40,15 +40,30 @@ def _late_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
 LATE_WINDOW = Via("window of the later layers", _late_read, _late_write)
 
 
+def _none_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
+    if values["use_sliding_window"] or set(values.get("layer_types", ())) - {"full_attention"}:
+        raise Unreadable("use_sliding_window is true, and which layers it is for differs between releases of the library")
+    return {facts[0]: None, facts[1]: ()}
+
+
+def _none_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:
+    if next(iter(facts.values())) is not None:
+        raise Inexpressible("which layers a window is for differs between releases of the library")
+    return {"use_sliding_window": False, "sliding_window": None}
+
+
+#: a switch that must be off
+NO_WINDOW = Via("no window", _none_read, _none_write)
+
+
 def _alternating_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     """Gemma 2: a window on every second layer from the first on."""
     layer, *window = facts
-    layers = range(values.get("num_hidden_layers", 0))
-    stated = {layer: len(layers)} if "num_hidden_layers" in values else {}
+    layers = range(values["num_hidden_layers"])
     full = layers[1::2]
     if "layer_types" in values and _full(values["layer_types"], len(layers)) != list(full):
         raise Unreadable("layer_types gives windows to other layers than every second one")
-    return stated | _windowed(tuple(window), values.get("sliding_window", 4096), full, layers)
+    return {layer: len(layers)} | _windowed(tuple(window), values["sliding_window"], full, layers)
 
 
 def _alternating_write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:

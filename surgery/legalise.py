@@ -31,26 +31,28 @@ def legalise(
     mends: Iterable[str] = (),
     prefer: Iterable[str] = (),
     passes: tuple[Pass, ...] = PASSES,
+    bounded: Callable[[Facts], bool] = lambda facts: True,
 ) -> tuple[Model, tuple[Pass, ...]]:
     """The model as the target can express it, and the passes that were needed; ``Unexpressible`` names what remains.
 
     ``mends`` are the names of passes that run only when asked for, ``prefer`` those that are to do what others would do
     otherwise; one that is not preferred comes last, for what those could not do. A pass mends what it can of the facts
     that it is about, all of them at once where that goes; one that would only put one refusal in the place of another is
-    not applied.
+    not applied. ``bounded`` says whether the target keeps texts within the context of these facts, without which no pass
+    may lean on it.
     """
     asked, preferred = frozenset(mends), frozenset(prefer)
     applied: list[Pass] = []
     spare = tuple(p for p in passes if p.instead_of and p.name not in preferred)
     for candidate in (*(p for p in passes if p not in spare), *spare):
-        if candidate.asked and candidate.name not in asked:
+        if candidate.asked and not asked & {candidate.name, candidate.consent}:
             continue
         mended = _mended(model, candidate, refuses)
-        if mended is not model:
+        if mended is not model and (bounded(mended.facts) or not candidate.up_to_context):
             model = mended
             applied.append(candidate)
     if remaining := refuses(model.facts):
-        raise Unexpressible(remaining, _offers(remaining, passes))
+        raise Unexpressible(remaining, _offers(model, refuses, passes, bounded))
     return model, tuple(applied)
 
 
@@ -92,12 +94,23 @@ class Unexpressible(ConversionError):
             + (f"; {r.reason}" if r.reason else "")
             for r in self.refusals
         ]
-        offers = [f"`--mend {p.name}` would help: {p.says}; {p.costs}." for p in self.offers]
+        offers = [f"`--mend {p.consent or p.name}` would help: {p.says}; {p.costs}." for p in self.offers]
         explain = f"`convert explain {self.source.split('-')[0]} {self.target.split('-')[0]}`"
         last = f"Nothing was written. {explain} lists what can be converted, and how exactly."
         return "\n".join([head, *lines, *offers, last])
 
 
-def _offers(refused: tuple[Refusal, ...], passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
-    facts = {r.fact for r in refused}
-    return tuple(p for p in passes if p.asked and facts & set(p.mends))
+def _offers(
+    model: Model, refuses: Refuses, passes: tuple[Pass, ...], bounded: Callable[[Facts], bool]
+) -> tuple[Pass, ...]:
+    """The passes that would end refusals, were they asked for."""
+    facts = frozenset(r.fact for r in refuses(model.facts))
+
+    def ends_some(candidate: Pass) -> bool:
+        refused = facts & frozenset(candidate.mends)
+        mended = candidate.apply(model, refused) if candidate.asked and refused else model
+        if candidate.up_to_context and not bounded(mended.facts):
+            return False
+        return mended is not model and {r.fact for r in refuses(mended.facts)} <= facts - refused
+
+    return tuple(candidate for candidate in passes if ends_some(candidate))

@@ -10,8 +10,7 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint, refuse_quantised
 from convert.prepare import identify
-from mappings.config import lookup, read_facts
-from mappings.family import Family, Row, Setting
+from mappings.family import Family, Row, Setting, lookup, read_facts
 from mappings.rows import rows_of, settled
 from mappings.slabs import Slabs
 from mappings.slots import slots, without_sets

@@ -1,6 +1,6 @@
 """What a config says about a model's function, in one form for all families: the verifier's own reading of it.
 
-Each family is a row of defaults, other names and fixed values, written from the same sources as its decoder and never
+Each family is a row of other names and fixed values, written from the same sources as its decoder and never
 from `mappings`. Nothing here is needed to compute logits; it is what logits cannot show: two values of eps, or two
 forms of GELU, differ by less than bfloat16 does. Imports no torch: the parent reads sizes here too.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from convert.verification import defaults
 from surgery.errors import ConversionError
 
 Config = Mapping[str, Any]
@@ -72,10 +73,9 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a config differs from Llama's: `names` (Llama's key -> its own), defaults, and what no key can change."""
+    """How a config differs from Llama's: `names` (Llama's key -> its own), and what no key can change."""
 
     names: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[Config, str | None], Mapping[str, Any]] | None = None  # fields of Meaning that take arithmetic
     within: str = "text_config"  # where a config keeps the language model's half
@@ -87,6 +87,7 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
     spelling = _SPELLINGS.get(family)
     if spelling is None:
         return None
+    config = completed(config)
     if isinstance(inner := config.get(spelling.within), Mapping):
         config = {**config, **inner}
 
@@ -94,7 +95,7 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
         if key in spelling.fixed:
             return spelling.fixed[key]
         found = config.get(spelling.names.get(key, key))
-        return spelling.defaults.get(key, otherwise) if found is None else found
+        return otherwise if found is None else found
 
     def needed(key: str) -> int:
         if (found := said(key)) is None:
@@ -141,6 +142,12 @@ def _lacking(key: str) -> ConversionError:
     return ConversionError(f"config.json has no {key}, without which nothing can be computed.")
 
 
+def completed(config: Config) -> Config:
+    """The config with what its family's class has where a key is absent."""
+    family = _family(config)
+    return defaults.completed(config, family, _SPELLINGS[family].within) if family in _SPELLINGS else config
+
+
 def _family(config: Config) -> str:
     kind, classes = config.get("model_type"), tuple(config.get("architectures") or ())
     if "n_layer" in (config.get("model_args") or {}):
@@ -168,8 +175,8 @@ def _share(config: Config, spelling: Spelling) -> float:
     if share in spelling.fixed:
         return float(spelling.fixed[share])
     key = spelling.names.get(share, share)
-    stated = (table.get(key) for table in (config, config.get("rope_parameters") or {}))
-    return float(next((value for value in stated if value is not None), spelling.defaults.get(share, 1.0)))
+    stated = (table.get(key) for table in (config.get("rope_parameters") or {}, config))
+    return float(next((value for value in stated if value is not None), 1.0))
 
 
 def _ids(found: Any) -> tuple[int, ...] | None:
@@ -178,10 +185,10 @@ def _ids(found: Any) -> tuple[int, ...] | None:
 
 def _late_windows(config: Config, variant: str | None) -> Mapping[str, Any]:
     """Qwen 2 and 3: nothing without use_sliding_window, then from layer max_window_layers on."""
-    layers, window = config["num_hidden_layers"], config.get("sliding_window", 4096)
+    layers, window = config["num_hidden_layers"], config["sliding_window"]
     if not config.get("use_sliding_window"):
         return {"windows": (None,) * layers}
-    kinds, full = config.get("layer_types"), config.get("max_window_layers", 28)
+    kinds, full = config.get("layer_types"), config["max_window_layers"]
     slides = [kind == "sliding_attention" for kind in kinds] if kinds else [layer >= full for layer in range(layers)]
     return {"windows": tuple(window if here else None for here in slides)}
 
@@ -191,16 +198,15 @@ def _qwen3(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 
 def _mistral(config: Config, variant: str | None) -> Mapping[str, Any]:
-    return {"windows": (config.get("sliding_window", 4096),) * config["num_hidden_layers"]}
+    return {"windows": (config["sliding_window"],) * config["num_hidden_layers"]}
 
 
 def _chatglm(config: Config, variant: str | None) -> Mapping[str, Any]:
-    dim = config.get("kv_channels") or config["hidden_size"] // config["num_attention_heads"]
-    grouped = config.get("multi_query_attention") and config.get("multi_query_group_num")
+    grouped = config.get("multi_query_attention")
     return {
-        "turned": dim // 2,
-        "kv": grouped or config["num_attention_heads"],
-        "rope": {"rope_theta": 10000.0 * config.get("rope_ratio", 1)},
+        "turned": config["kv_channels"] // 2,
+        "kv": config["multi_query_group_num"] if grouped else config["num_attention_heads"],
+        "rope": {"rope_theta": 10000.0 * config["rope_ratio"]},
     }
 
 
@@ -209,14 +215,16 @@ def _baichuan(config: Config, variant: str | None) -> Mapping[str, Any]:
     positions = config.get("max_position_embeddings")
     guessed = "7b" if old else "2-7b" if positions else {64000: "13b", 125696: "2-13b"}.get(config["vocab_size"], "")
     name = variant or guessed
-    alibi: dict[str, Any] = {"positions": "alibi", "rope": {}, "turned": 0, "context": config.get("model_max_length")}
-    return {"unit_head": name.startswith("2"), **(alibi if name.endswith("13b") else {})}
+    if name.endswith("13b"):
+        longest = config.get("model_max_length", 4096)
+        return {"unit_head": name.startswith("2"), "positions": "alibi", "rope": {}, "turned": 0, "context": longest}
+    return {"unit_head": name.startswith("2"), "rope": {"rope_theta": 10000.0}, "context": positions or 4096}
 
 
 def _internlm(config: Config, variant: str | None) -> Mapping[str, Any]:
     rotary = config.get("rotary") or {}
     kept: dict[str, Any] = {"rope_theta": float(rotary.get("base", 10000))}
-    if rotary.get("type", "dynamic") == "dynamic":
+    if rotary.get("type") == "dynamic":
         factor = rotary.get("scaling_factor") or 1.0
         kept["rope_scaling"] = {"rope_type": "dynamic", "factor": factor}
     longest = config.get("max_position_embeddings")
@@ -235,10 +243,10 @@ def _minicpm(config: Config, variant: str | None) -> Mapping[str, Any]:
 def _granite(config: Config, variant: str | None) -> Mapping[str, Any]:
     dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     return {
-        "embedding_scale": float(config.get("embedding_multiplier", 1.0)),
-        "branch_scale": float(config.get("residual_multiplier", 1.0)),
-        "logit_scale": 1.0 / config.get("logits_scaling", 1.0),
-        "scores": config.get("attention_multiplier", 1.0) * math.sqrt(dim),
+        "embedding_scale": float(config["embedding_multiplier"]),
+        "branch_scale": float(config["residual_multiplier"]),
+        "logit_scale": 1.0 / config["logits_scaling"],
+        "scores": config["attention_multiplier"] * math.sqrt(dim),
     }
 
 
@@ -248,18 +256,18 @@ def _gemma(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 def _gemma2(config: Config, variant: str | None) -> Mapping[str, Any]:
     layers = config["num_hidden_layers"]
-    dim = config.get("head_dim", 256) or config["hidden_size"] // config["num_attention_heads"]
+    dim = config["head_dim"] or config["hidden_size"] // config["num_attention_heads"]
     kinds = config.get("layer_types") or ["sliding_attention", "full_attention"] * layers
     act = config.get("hidden_activation") or "gelu_pytorch_tanh"
-    window = config.get("sliding_window", 4096)
+    window = config["sliding_window"]
     return {
         **_gemma(config, variant),
         "activation": _SAME_ACTIVATION.get(act, act),
         "after_norms": True,
         "windows": tuple(window if kind == "sliding_attention" else None for kind in kinds[:layers]),
-        "scores": math.sqrt(dim / config.get("query_pre_attn_scalar", 256)),
-        "scores_cap": config.get("attn_logit_softcapping", 50.0),
-        "logits_cap": config.get("final_logit_softcapping", 30.0),
+        "scores": math.sqrt(dim / config["query_pre_attn_scalar"]),
+        "scores_cap": config["attn_logit_softcapping"],
+        "logits_cap": config["final_logit_softcapping"],
     }
 
 
@@ -272,9 +280,19 @@ def _meta(config: Config, variant: str | None) -> Mapping[str, Any]:
     """The width of the MLP is left to the tensors: `multiple_of` is a rule about it, not a statement."""
     if not config.get("use_scaled_rope"):
         return {}
-    scaled = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaled = {"rope_type": "llama3", "factor": meta_factor(config, variant), "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     table = {**scaled, "original_max_position_embeddings": 8192}
-    return {"rope": {"rope_theta": config.get("rope_theta") or 10000.0, "rope_scaling": table}}
+    return {"rope": {"rope_theta": config.get("rope_theta") or 500000.0, "rope_scaling": table}}
+
+
+#: what Meta published with `use_scaled_rope`, by width and layers: the factor that its code has (llama-models, sku_list)
+META_SIZES = {(2048, 16): 32.0, (3072, 28): 32.0, (4096, 32): 8.0, (8192, 80): 8.0, (16384, 126): 8.0}
+
+
+def meta_factor(config: Config, variant: str | None) -> float:
+    """What Meta's code has for `use_scaled_rope`: 32 in Llama 3.2, and 8 in 3.1 and 3.3."""
+    told = {"llama-3.1": 8.0, "llama-3.2": 32.0}.get(variant or "")
+    return told or META_SIZES.get((config.get("dim", 0), config.get("n_layers", 0)), 8.0)
 
 
 def _gpt2(config: Config, variant: str | None) -> Mapping[str, Any]:
@@ -297,7 +315,7 @@ def _qwen2_moe(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 
 def _mixtral(config: Config, variant: str | None) -> Mapping[str, Any]:
-    return {"experts": (config.get("num_local_experts", 8), config.get("num_experts_per_tok", 2), True, 1.0, "softmax")}
+    return {"experts": (config["num_local_experts"], config["num_experts_per_tok"], True, 1.0, "softmax")}
 
 
 def _deepseek(config: Config, variant: str | None) -> Mapping[str, Any]:
@@ -316,8 +334,8 @@ def _deepseek(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 def _llama4(config: Config, variant: str | None) -> Mapping[str, Any]:
     keys = ("num_local_experts", "num_experts_per_tok", "attention_chunk_size", "attn_scale", "floor_scale")
-    norms = "rms" if config.get("use_qk_norm", True) else None
-    step, sparse = config.get("interleave_moe_layer_step", 1), config.get("moe_layers")
+    norms = "rms" if config["use_qk_norm"] else None
+    step, sparse = config["interleave_moe_layer_step"], config.get("moe_layers")
     layers = range(step - 1, config["num_hidden_layers"], step) if sparse is None else sparse
     return {"head_norms": norms, "experts": (*(config.get(key) for key in keys), tuple(layers))}
 
@@ -328,28 +346,24 @@ _QWEN = {**_BY_HEAD, "hidden_act": "silu", "num_key_value_heads": None, "rope_sc
 _SPELLINGS: dict[str, Spelling] = {
     "llama": Spelling(fixed={"sliding_window": None, "partial_rotary_factor": 1.0}),
     "aquila": Spelling(fixed={**_BY_HEAD, "sliding_window": None}),
-    "Yi": Spelling(defaults={"rope_theta": 5000000.0, "rms_norm_eps": 1e-5}, fixed=_BY_HEAD),
+    "Yi": Spelling(fixed=_BY_HEAD),
     "baichuan": Spelling(fixed={**_BY_HEAD, "num_key_value_heads": None, "rope_theta": 10000.0}, more=_baichuan),
     "internlm": Spelling(fixed=_BY_HEAD, more=_internlm),
     "internlm2": Spelling(fixed=_BY_HEAD),
     "mistral": Spelling(more=_mistral),
-    "mixtral": Spelling(defaults={"rms_norm_eps": 1e-5, "rope_theta": 1000000.0}, more=_mixtral),
-    "phi3": Spelling(fixed=_BY_HEAD, defaults={"rms_norm_eps": 1e-5}),
+    "mixtral": Spelling(more=_mixtral),
+    "phi3": Spelling(fixed=_BY_HEAD),
     "qwen2": _LATE,
     "qwen2_vl": _LATE,
     "qwen2_5_vl": _LATE,
     "qwen2_moe": Spelling(more=_qwen2_moe),
-    "qwen3": Spelling(defaults={"head_dim": 128}, more=_qwen3),
-    "stablelm": Spelling(
-        names={"rms_norm_eps": "layer_norm_eps"}, defaults={"rms_norm_eps": 1e-5, "partial_rotary_factor": 0.25},
-        more=_stablelm,
-    ),
+    "qwen3": Spelling(more=_qwen3),
+    "stablelm": Spelling(names={"rms_norm_eps": "layer_norm_eps"}, more=_stablelm),
     "qwen": Spelling(
         names={
             "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
             "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
-        defaults={"rms_norm_eps": 1e-6, "max_position_embeddings": 8192},
         fixed=_QWEN,
         more=lambda config, variant: {"ffn": config["intermediate_size"] // 2},
     ),
@@ -359,7 +373,7 @@ _SPELLINGS: dict[str, Spelling] = {
             "vocab_size": "padded_vocab_size", "rms_norm_eps": "layer_norm_epsilon", "rope_theta": "rotary_emb_base",
             "max_position_embeddings": "seq_length", "partial_rotary_factor": "rotary_pct",
         },
-        defaults={"rms_norm_eps": 1e-5, "max_position_embeddings": 8192}, fixed=_QWEN,
+        fixed=_QWEN,
         more=lambda config, variant: {"ffn": config["ffn_hidden_size"] // 2},
     ),
     "chatglm": Spelling(
@@ -368,26 +382,29 @@ _SPELLINGS: dict[str, Spelling] = {
             "vocab_size": "padded_vocab_size", "intermediate_size": "ffn_hidden_size",
             "max_position_embeddings": "seq_length",
         },
-        defaults={"rms_norm_eps": 1e-5}, fixed={"hidden_act": "silu"}, more=_chatglm,
+        fixed={"hidden_act": "silu"}, more=_chatglm,
     ),
     "chatglm1": Spelling(
         names={
             "rms_norm_eps": "layernorm_epsilon", "num_hidden_layers": "num_layers",
             "intermediate_size": "inner_hidden_size", "max_position_embeddings": "max_sequence_length",
         },
-        defaults={"rms_norm_eps": 1e-5}, more=_chatglm1,
+        more=_chatglm1,
     ),
-    "glm": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1.5625e-07, "partial_rotary_factor": 0.5}),
+    "glm": Spelling(),
     "minicpm": Spelling(fixed=_BY_HEAD, more=_minicpm),
     "granite": Spelling(more=_granite),
-    "gemma": Spelling(defaults={"head_dim": 256, "tie_word_embeddings": True}, more=_gemma),
-    "gemma2": Spelling(defaults={"head_dim": 256, "tie_word_embeddings": True}, more=_gemma2),
+    "gemma": Spelling(more=_gemma),
+    "gemma2": Spelling(more=_gemma2),
     "meta": Spelling(
         names={
             "num_hidden_layers": "n_layers", "hidden_size": "dim", "num_attention_heads": "n_heads",
             "num_key_value_heads": "n_kv_heads", "rms_norm_eps": "norm_eps",
         },
-        fixed={"max_position_embeddings": None, "hidden_act": "silu", "intermediate_size": None}, more=_meta,
+        fixed={
+            "max_position_embeddings": None, "hidden_act": "silu", "intermediate_size": None, "tie_word_embeddings": None,
+        },
+        more=_meta,
     ),
     "gpt2": Spelling(
         names={
@@ -395,7 +412,7 @@ _SPELLINGS: dict[str, Spelling] = {
             "rms_norm_eps": "layer_norm_epsilon", "max_position_embeddings": "n_positions",
             "intermediate_size": "n_inner",
         },
-        defaults={"rms_norm_eps": 1e-5, "tie_word_embeddings": True}, more=_gpt2,
+        more=_gpt2,
     ),
     "nanogpt": Spelling(
         names={
@@ -406,7 +423,7 @@ _SPELLINGS: dict[str, Spelling] = {
     ),
     "deepseek_v2": Spelling(more=_deepseek),
     "deepseek_v3": Spelling(more=_deepseek),
-    "llama4": Spelling(defaults={"head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 500000.0}, more=_llama4),
+    "llama4": Spelling(more=_llama4),
 }  # fmt: skip
 _SPELLINGS["chatglm-per-head"] = _SPELLINGS["chatglm"]
 _SPELLINGS["llama4_text"] = _SPELLINGS["llama4"]

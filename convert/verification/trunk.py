@@ -20,11 +20,9 @@ class Trunk(Decoder):
 
     embedding, final_norm, output = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
     input_norm, mlp_norm = "input_layernorm.weight", "post_attention_layernorm.weight"
-    tied_by_default = False
     qkv_bias = o_bias = mlp_bias = False
     partial_rope = False
     interleaved = False
-    theta = 10000.0
     act = "silu"
     window: int | None = None
     scale: float | None = None
@@ -39,7 +37,7 @@ class Trunk(Decoder):
         self.dim = config.get("head_dim") or self.hidden // self.heads
         self.eps = config.get("rms_norm_eps", 1e-6)
         self.act = config.get("hidden_act") or self.act
-        if config.get("tie_word_embeddings", self.tied_by_default):
+        if config.get("tie_word_embeddings"):
             # the library ties them whichever is stored
             stored = self.output if weights.has(self.output) and not weights.has(self.embedding) else self.embedding
             self.output = self.embedding = stored
@@ -62,7 +60,7 @@ class Trunk(Decoder):
 
     def rope(self, length: int) -> rope.Rope:
         return rope.table(
-            rope.settings(self.config, self.theta),
+            rope.settings(self.config),
             self.dim,
             length=length,
             longest=self.config.get("max_position_embeddings") or length,

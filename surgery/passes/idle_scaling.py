@@ -1,9 +1,12 @@
 """Dynamic rope scaling grows the base of the frequencies for texts beyond the context; up to it, it does nothing.
+
+Such a model is made to be used beyond its context, so that leaving the scaling out costs what a window does.
 """
 
 from __future__ import annotations
 
 from surgery.model import Model
+from surgery.passes.limit_context import LIMIT_CONTEXT
 from surgery.passes.pass_ import Pass
 from surgery.values import Exactness
 
@@ -26,5 +29,8 @@ DROP_DYNAMIC_SCALING = Pass(
     says="dynamic rope scaling, which does nothing up to the context, is left out",
     exactness=Exactness.BYTE,
     apply=lambda model, refused: drop_dynamic_scaling(model),
+    asked=True,
+    consent=LIMIT_CONTEXT.name,
+    costs="longer texts, for which the source changes its frequencies, are given up",
     up_to_context=True,
 )

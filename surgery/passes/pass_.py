@@ -23,6 +23,7 @@ class Pass:
     apply: Apply
     introduces: tuple[str, ...] = ()  # facts that it moves away from neutral
     asked: bool = False  # only when named: it costs the user something
+    consent: str = ""  # the pass that costs the same: who asks for that one has asked for this one too
     costs: str = ""  # what it costs, where asked
     instead_of: str = ""  # the pass that does the same otherwise; this one is to be preferred by name, or comes last
     otherwise: Apply | None = None  # the same towards another value, for targets that refuse what ``apply`` leads to

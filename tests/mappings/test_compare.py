@@ -164,7 +164,8 @@ def test_the_export_keeps_its_schema():
     assert set(told) == {"schema", "families", "directions", "elsewhere"}
     qwen = next(f for f in told["families"] if f["name"] == "qwen" and not f["variant"])
     assert set(qwen) == {
-        "name", "variant", "title", "architecture", "model_type", "source", "rows", "settings", "left", "harmless", "notes",
+        "name", "variant", "title", "architecture", "model_type", "source", "rows", "settings", "left", "harmless", "harmless_at",
+        "notes",
     }  # fmt: skip
     gate = next(row for row in qwen["rows"] if row["roles"] == ["layer.{layer}.gate"])
     assert gate == {

@@ -50,7 +50,9 @@ def test_a_bias_of_zeros_is_no_bias(tmp_path):
     shutil.copy(golden("internlm-7b").checkpoint / "config.json", tmp_path / "in")
     zeroed = {name: t.zero_() if name.endswith("o_proj.bias") else t for name, t in held.items()}
     save_file(zeroed, tmp_path / "in" / "model.safetensors")
-    plan = converted(tmp_path / "in", "qwen", tmp_path / "qwen")
+    with pytest.raises(Unexpressible, match=r"rope\.scaling.*\n.*--mend limit-context"):
+        converted(tmp_path / "in", "qwen", tmp_path / "qwen")
+    plan = converted(tmp_path / "in", "qwen", tmp_path / "qwen", mends=["limit-context"])
     assert len(plan.steps) == 2  # zero biases and the idle dynamic scaling are left out
     converted(tmp_path / "in", "qwen2", tmp_path / "qwen2")
     assert not [k for k in tensors(tmp_path / "qwen2") if k.endswith("o_proj.bias")]

@@ -11,6 +11,10 @@ from safetensors.torch import load_file
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
+from convert.verification.run import verify
+from convert.verified import verifier
+from mappings import families
+from mappings.config import recognise
 from mappings.via import META_WIDTHS
 from surgery.errors import ConversionError, UsageError
 from tests.goldens import golden
@@ -133,3 +137,116 @@ def test_params_json_is_metas_own_keys(tmp_path):
     assert said["use_scaled_rope"] is True
     assert said["vocab_size"] == 298
     assert not {"architectures", "model_type", "dtype", "torch_dtype"} & said.keys()
+
+
+SMALL_32 = {
+    "dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 59, "multiple_of": 8, "ffn_dim_multiplier": 1.5,
+    "norm_eps": 1e-05, "rope_theta": 500000.0, "use_scaled_rope": True,
+}  # fmt: skip
+ONE_B = {"dim": 2048, "n_layers": 16, "n_heads": 32, "n_kv_heads": 8, "ffn_dim_multiplier": 1.5, "multiple_of": 256}
+THREE_B = {"dim": 3072, "n_layers": 28, "n_heads": 24, "n_kv_heads": 8, "ffn_dim_multiplier": 1.0, "multiple_of": 256}
+EIGHT_B = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "ffn_dim_multiplier": 1.3, "multiple_of": 1024}
+
+
+def metas(folder, output="the embedding", **params):
+    """A consolidated file of Llama 3.1's or 3.2's kind: ``output`` is the embedding, another matrix, or not there."""
+    params = {**SMALL_32, **params}
+    draw = torch.Generator().manual_seed(0)
+
+    def new(*shape):
+        return torch.randn(shape, generator=draw) * 0.1
+
+    hidden, kv, ffn, vocab = params["dim"], 16, 128, params["vocab_size"]
+    shapes = {
+        "attention.wq": (hidden, hidden), "attention.wk": (kv, hidden), "attention.wv": (kv, hidden),
+        "attention.wo": (hidden, hidden), "feed_forward.w1": (ffn, hidden), "feed_forward.w3": (ffn, hidden),
+        "feed_forward.w2": (hidden, ffn), "attention_norm": (hidden,), "ffn_norm": (hidden,),
+    }  # fmt: skip
+    held = {f"layers.{i}.{name}.weight": new(*shape) for i in range(params["n_layers"]) for name, shape in shapes.items()}
+    held |= {"tok_embeddings.weight": new(vocab, hidden), "norm.weight": new(hidden)}
+    held |= {"the embedding": {"output.weight": held["tok_embeddings.weight"].clone()}, "absent": {}}.get(
+        output, {"output.weight": new(vocab, hidden)}
+    )
+    folder.mkdir()
+    torch.save(held, folder / "consolidated.00.pth")
+    (folder / "params.json").write_text(json.dumps(params))
+    return folder
+
+
+def label(folder, **options):
+    return plan_conversion(open_checkpoint(folder), "llama", **options).source
+
+
+@pytest.mark.parametrize("sizes", [ONE_B, THREE_B])
+def test_the_published_sizes_of_llama_3_2_are_known(sizes):
+    params = {**SMALL_32, **sizes, "vocab_size": 128256}
+    assert [family.label for family in recognise(families(), params)] == ["meta-llama-3.2"]
+
+
+def test_a_published_size_of_llama_3_1_is_known():
+    params = {**SMALL_32, **EIGHT_B, "vocab_size": 128256}
+    assert [family.label for family in recognise(families(), params)] == ["meta-llama-3.1"]
+
+
+@pytest.mark.parametrize("output", ["the embedding", "absent"])
+def test_another_size_whose_output_is_the_embedding_is_asked_about(output, tmp_path):
+    folder = metas(tmp_path / "in", output)
+    with pytest.raises(ConversionError, match=r"--variant llama-3\.1.*--variant llama-3\.2"):
+        label(folder)
+    assert label(folder, variant="llama-3.1") == "meta-llama-3.1"
+    assert label(folder, variant="llama-3.2") == "meta-llama-3.2"
+
+
+def test_an_output_of_its_own_tells_llama_3_1(tmp_path):
+    folder = metas(tmp_path / "in", "another")
+    assert label(folder) == "meta-llama-3.1"
+    with pytest.raises(ConversionError, match="differs from"):
+        label(folder, variant="llama-3.2")
+
+
+@pytest.mark.parametrize("output", ["the embedding", "absent"])
+@pytest.mark.parametrize(("variant", "factor"), [("llama-3.1", 8.0), ("llama-3.2", 32.0)])
+def test_the_variant_says_the_factor_and_a_tied_head_is_written_as_the_hub_has_it(variant, factor, output, tmp_path):
+    plan = plan_conversion(open_checkpoint(metas(tmp_path / "in", output)), "llama", variant=variant)
+    done = write(plan, tmp_path / "out", verify=verifier(plan, "full"))
+    assert done.verdict is not None and done.verdict.passed
+    said = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert said["rope_parameters"]["factor"] == factor
+    assert said["tie_word_embeddings"] is (variant == "llama-3.2" or output == "absent")
+    assert native_logits(tmp_path / "out", torch.arange(12)[None]).isfinite().all()
+
+
+@pytest.mark.parametrize("output", ["the embedding", "absent"])
+def test_the_verifier_asks_too(output, tmp_path):
+    source = open_checkpoint(metas(tmp_path / "in", output))
+    write(plan_conversion(source, "llama", variant="llama-3.2"), tmp_path / "out")
+    with pytest.raises(ConversionError, match=r"llama-3\.1 or llama-3\.2"):
+        verify(source, open_checkpoint(tmp_path / "out"), exactness="byte")
+    assert verify(source, open_checkpoint(tmp_path / "out"), exactness="byte", variant="llama-3.2").passed
+    assert not verify(source, open_checkpoint(tmp_path / "out"), exactness="byte", variant="llama-3.1").passed
+
+
+def test_llama_3_2_returns_to_metas_files_with_its_embedding_stored_twice(tmp_path):
+    source = metas(tmp_path / "in")
+    plan = plan_conversion(open_checkpoint(source), "llama", variant="llama-3.2")
+    write(plan, tmp_path / "llama")
+    back = plan_conversion(open_checkpoint(tmp_path / "llama"), "meta")
+    assert (back.target, str(back.exactness)) == ("meta-llama-3.2", "byte")
+    write(back, tmp_path / "meta")
+    held, before = shards(tmp_path / "meta"), shards(source)
+    assert held.keys() == before.keys()
+    assert all(same_bits(held[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ("params", "wanted"),
+    [
+        ({"norm_eps": 1e-6}, "meta-llama-1"),
+        ({"dim": 8192, "n_layers": 80, "n_heads": 64, "multiple_of": 256, "norm_eps": 1e-5}, "meta-llama-1"),
+        ({"dim": 8192, "n_layers": 80, "n_heads": 64, "n_kv_heads": 8, "multiple_of": 4096, "norm_eps": 1e-5}, "meta-llama-2"),
+        ({"dim": 4096, "n_layers": 32, "n_heads": 32, "multiple_of": 256, "norm_eps": 1e-5}, "meta-llama-2"),
+    ],
+)
+def test_llama_1_is_told_by_its_eps_or_its_largest_size(params, wanted):
+    params = {"dim": 4096, "n_layers": 32, "n_heads": 32, "multiple_of": 256, "vocab_size": -1} | params
+    assert [family.label for family in recognise(families(), params)] == [wanted]

@@ -73,7 +73,7 @@ SLIDING = ["full_attention", "sliding_attention", "sliding_attention"]
         (WINDOWED, 16, (0,)),
         ({**WINDOWED, "max_window_layers": 0}, 16, ()),
         ({**WINDOWED, "max_window_layers": 3}, None, ()),
-        ({**WINDOWED, "max_window_layers": None}, None, ()),  # 28 when missing
+        ({"use_sliding_window": True, "sliding_window": 16}, None, ()),  # 28 when missing
         ({**WINDOWED, "max_window_layers": 3, "layer_types": SLIDING}, 16, (0,)),
         ({**WINDOWED, "layer_types": ["sliding_attention"] * 3}, 16, ()),
     ],

@@ -138,7 +138,7 @@ CASES: dict[str, Case] = {
     ),
     "gpt2": Case("gpt2", {**GPT_TRAITS, "activation": "gelu_tanh"}, "F2 section 6: gelu_new"),
     "nanogpt": Case("nanogpt", {**GPT_TRAITS, "activation": "gelu"}, "F2 section 6: erf"),
-    "internlm-7b": Case("internlm", {**QKV, "bias.o": True}, "F1 InternLM-7B; dynamic NTK is inert up to the context"),
+    "internlm-7b": Case("internlm", {**QKV, "bias.o": True, "rope.scaling": "dynamic"}, "F1 InternLM-7B: dynamic NTK"),
     "internlm2-7b": Case("internlm2", {**GROUPED, "rope.theta": 1e6, "norm.eps": 1e-5}, "F1 InternLM2-7B"),
     "llama-attention-bias": Case("llama", {**GROUPED, **QKV, "bias.o": True, "norm.eps": 1e-5}, "C"),
     "llama-gqa": Case("llama", {**GROUPED, "rope.theta": 5e5, "norm.eps": 1e-5}, "C"),
@@ -190,11 +190,11 @@ CASES: dict[str, Case] = {
     "yi-6b-bf16": YI,
 }  # fmt: skip
 
-NATIVE_ROPE = {"rope.theta": ANY, "rope.scaling": {"llama3", "llama3, not Meta's", "yarn", "longrope"}}
+NATIVE_ROPE = {"rope.theta": ANY, "rope.scaling": {"llama3", "llama3, not Meta's", "yarn", "longrope", "dynamic"}}
 EPS = {"norm.eps": ANY}
 JOINT = {"bias.qkv": ANY, "bias.o": ANY}  # one key for both; zeros stand in for either
 #: what the Hub's remote code of 2023 raises "Unknown RoPE scaling type" for is all but linear and dynamic
-OLD_ROPE: dict[str, Any] = {"rope.theta": ANY}
+OLD_ROPE: dict[str, Any] = {"rope.theta": ANY, "rope.scaling": {"dynamic"}}
 ACT = {"activation": ANY}
 USUAL = {**EPS, **ACT, "tied": ANY}
 KV = {"kv": ANY}
@@ -260,7 +260,7 @@ TARGETS: dict[str, Target] = {
     ),
     "internlm": Target(
         "F1 InternLM-7B: 300-323: MHA, bias on q, k, v and o, rotary of type origin or dynamic",
-        {**USUAL, **JOINT, "rope.theta": ANY},
+        {**USUAL, **JOINT, **OLD_ROPE},
     ),
     "internlm2": Target("F1 InternLM2-7B: 256-324", {**USUAL, **KV, **JOINT, **OLD_ROPE}),
     "llama": Target("F1 native; T", {**USUAL, **HEADS, **JOINT, **NATIVE_ROPE, "bias.mlp": ANY}),
@@ -313,8 +313,8 @@ TARGETS: dict[str, Target] = {
         QKV,
     ),
     "qwen2_moe": Target(
-        "F1 native; a mixture without any expert is not written",
-        {**USUAL, **HEADS, **NATIVE_ROPE, "window": {"late layers", "every layer"}},
+        "F1 native; a mixture without any expert is not written; releases differ in which layers a window is for",
+        {**USUAL, **HEADS, **NATIVE_ROPE},
         {**QKV, "layers.moe": "qwen2_moe"},
     ),
     "qwen3": Target(

@@ -424,7 +424,10 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "config-unreadable": ((text("config.json", lambda old: old.replace("{", '{"vocab_size": 1,', 1)),), (nothing,)),
     "config-architectures": ((config(architectures=None),), (config(architectures=["LlamaForCausalLM", "Other"]),)),
     "config-contradiction": ((config(hidden_size=ABSENT),), (config(head_dim=HIDDEN // 4),)),
-    "config-unread-key": ((config(strange_factor=3),), (config(strange_factor=None),)),
+    "config-unread-key": (
+        (config(strange_factor=3), config(strange_factor=None), config(is_causal=False)),
+        (config(is_causal=True),),
+    ),
     "config-layer-types": (
         (config(layer_types=["full_attention"] * 3),),
         (config(layer_types=["full_attention"] * 2, mlp_layer_types=None),),

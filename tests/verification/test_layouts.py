@@ -18,7 +18,8 @@ Converted = tuple[Tensors, dict[str, Any]]
 
 def llama_config(config: dict[str, Any], **keys: Any) -> dict[str, Any]:
     kept = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
-    said = {key: config[key] for key in (*kept, "rms_norm_eps", "rope_theta", "hidden_act") if key in config}
+    kept += ("rms_norm_eps", "rope_theta", "hidden_act", "bos_token_id", "eos_token_id", "pad_token_id")
+    said = {key: config[key] for key in kept if key in config}
     return {**said, "model_type": "llama", **keys}
 
 

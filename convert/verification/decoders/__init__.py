@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 from convert.verification.decoder import Config, Decoder
+from convert.verification.meaning import completed
 from convert.verification.weights import Weights
 from surgery.errors import ConversionError, show
 
@@ -17,8 +18,10 @@ from surgery.errors import ConversionError, show
 def decoder_for(config: Config, weights: Weights, variant: str | None = None) -> Decoder:
     """The decoder that config.json asks for.
 
-    `variant` says which Baichuan it is (7b, 13b, 2-7b, 2-13b); the other families have no need of it.
+    `variant` says which Baichuan it is (7b, 13b, 2-7b, 2-13b), or which of Meta's Llamas; others have no need of it. What
+    the config leaves out is what the family's class has.
     """
+    config = completed(config)
     fitting = [module for module in _modules() if module.recognise(config)]
     if len(fitting) != 1:
         names = ", ".join(module.__name__.rpartition(".")[2] for module in fitting)

@@ -35,11 +35,11 @@ class ChatGLM(Trunk):
         self.grouped = bool(config.get("multi_query_attention"))
         keys = {
             "num_hidden_layers": required(config, "num_layers", "num_hidden_layers"),
-            "num_key_value_heads": config.get("multi_query_group_num") if self.grouped else None,
-            "head_dim": config.get("kv_channels"),
-            "rms_norm_eps": config.get("layernorm_epsilon", 1e-5),
+            "num_key_value_heads": config["multi_query_group_num"] if self.grouped else None,
+            "head_dim": config["kv_channels"],
+            "rms_norm_eps": config["layernorm_epsilon"],
             "vocab_size": required(config, "padded_vocab_size"),
-            "tie_word_embeddings": config.get("tie_word_embeddings", False),
+            "tie_word_embeddings": config["tie_word_embeddings"],
         }
         super().__init__(weights, {**config, **keys})
         for key, only in _FIXED.items():
@@ -54,7 +54,7 @@ class ChatGLM(Trunk):
         return f"transformer.encoder.layers.{layer}."
 
     def rope(self, length: int) -> rope.Rope:
-        return rope.plain(10000.0 * self.config.get("rope_ratio", 1), self.dim // 2)
+        return rope.plain(10000.0 * self.config["rope_ratio"], self.dim // 2)
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.project(h, f"{self.at(layer)}self_attention.query_key_value", self.qkv_bias)

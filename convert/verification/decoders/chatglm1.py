@@ -27,7 +27,7 @@ class ChatGLM1(Decoder):
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
         self.layers, self.hidden = required(config, "num_layers"), required(config, "hidden_size")
-        self.heads, self.eps = required(config, "num_attention_heads"), config.get("layernorm_epsilon", 1e-5)
+        self.heads, self.eps = required(config, "num_attention_heads"), config["layernorm_epsilon"]
         self.dim = self.hidden // self.heads
         self.vocab = weights.shape("lm_head.weight")[0]
 

@@ -1,7 +1,8 @@
 """DeepSeek V2 and V3: latent attention, grouped choice of experts, FP8 weights in blocks.
 
 Written from deepseek-ai/DeepSeek-V3 inference/model.py:390 (interleaved), :435-437 (mscale), :564-597 (gate) and
-kernel.py:78-86; DeepSeek-V2 differs by softmax scores, the group's best instead of its two best, and no renormalising.
+kernel.py:78-86; DeepSeek-V2 differs by softmax scores, the group's best instead of its two best, and no renormalising,
+which configs of either may leave to the class.
 The prediction layers after num_hidden_layers are no part of the function.
 """
 
@@ -62,7 +63,7 @@ class DeepSeek(Trunk):
         return split(q, self.heads, self.still + self.turning)
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
-        first, every = self.config.get("first_k_dense_replace", 0), self.config.get("moe_layer_freq", 1)
+        first, every = self.config["first_k_dense_replace"], self.config["moe_layer_freq"]
         if layer < first or layer % every:
             return super().feed(layer, h)
         at = f"{self.at(layer)}mlp."
@@ -75,8 +76,8 @@ class DeepSeek(Trunk):
 
     def _shares(self, at: str, h: Tensor) -> Tensor:
         raw = self.weights.linear(h, at + "gate.weight")
-        method = self.config.get("topk_method", "greedy")
-        scores = raw.sigmoid() if self.config.get("scoring_func") == "sigmoid" else raw.softmax(-1)
+        method = self.config["topk_method"]
+        scores = raw.sigmoid() if self.config["scoring_func"] == "sigmoid" else raw.softmax(-1)
         among, best_of_group = scores, 1
         if method == "noaux_tc":
             among, best_of_group = scores + self.weights.vector(at + "gate.e_score_correction_bias"), 2
@@ -89,7 +90,7 @@ class DeepSeek(Trunk):
         shares = top(scores, required(self.config, "num_experts_per_tok"), among=among)
         if self.config.get("norm_topk_prob"):
             shares = normalised(shares)
-        scaled: Tensor = shares * self.config.get("routed_scaling_factor", 1.0)
+        scaled: Tensor = shares * self.config["routed_scaling_factor"]
         return scaled
 
 

@@ -16,10 +16,9 @@ from convert.verification.weights import Weights
 
 class Gemma(Trunk):
     family = "gemma"
-    tied_by_default = True
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        super().__init__(weights, {"head_dim": 256, **config})
+        super().__init__(weights, config)
         self.act = "gelu_pytorch_tanh"
         self.qkv_bias = self.o_bias = bool(config.get("attention_bias"))
 

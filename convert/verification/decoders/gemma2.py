@@ -20,13 +20,13 @@ class Gemma2(Gemma):
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
         self.act = config.get("hidden_activation") or "gelu_pytorch_tanh"
-        self.scale = config.get("query_pre_attn_scalar", 256) ** -0.5
-        self.softcap = config.get("attn_logit_softcapping", 50.0)
+        self.scale = config["query_pre_attn_scalar"] ** -0.5
+        self.softcap = config["attn_logit_softcapping"]
 
     def window_of(self, layer: int) -> int | None:
         kinds = self.config.get("layer_types")
         slides = kinds[layer] == "sliding_attention" if kinds else layer % 2 == 0
-        return self.config.get("sliding_window", 4096) if slides else None
+        return self.config["sliding_window"] if slides else None
 
     def out(self, layer: int, mixed: Tensor) -> Tensor:
         return self.norm(super().out(layer, mixed), self.at(layer) + "post_attention_layernorm.weight")
@@ -35,7 +35,7 @@ class Gemma2(Gemma):
         return self.norm(super().feed(layer, h), self.at(layer) + "post_feedforward_layernorm.weight")
 
     def head(self, x: Tensor, start: int, stop: int) -> Tensor:
-        logits, cap = super().head(x, start, stop), self.config.get("final_logit_softcapping", 30.0)
+        logits, cap = super().head(x, start, stop), self.config["final_logit_softcapping"]
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
 

@@ -19,9 +19,8 @@ class Glm(Trunk):
     interleaved = partial_rope = True
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        share = {"partial_rotary_factor": 0.5} if "partial_rotary_factor" not in config else {}
-        super().__init__(weights, {"head_dim": 128, "rms_norm_eps": 1.5625e-07, **config, **share})
-        self.qkv_bias = bool(config.get("attention_bias", True))
+        super().__init__(weights, config)
+        self.qkv_bias = bool(config["attention_bias"])
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
         gate, up = self.weights.linear(h, f"{self.at(layer)}mlp.gate_up_proj.weight").chunk(2, -1)

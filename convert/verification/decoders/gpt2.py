@@ -22,11 +22,11 @@ class GPT2(Decoder):
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
         self.layers, self.hidden = required(config, "n_layer"), required(config, "n_embd")
-        self.heads, self.eps = required(config, "n_head"), config.get("layer_norm_epsilon", 1e-5)
+        self.heads, self.eps = required(config, "n_head"), config["layer_norm_epsilon"]
         self.act = config.get("activation_function") or "gelu_new"
         compiled = _COMPILED if any(name.startswith(_COMPILED) for name in weights.names) else ""
         self.prefix = next((p for p in (f"{compiled}transformer.", compiled) if weights.has(p + "wte.weight")), "")
-        tied = config.get("tie_word_embeddings", True)
+        tied = config["tie_word_embeddings"]
         self.output = self.prefix + "wte.weight" if tied else f"{compiled}lm_head.weight"
         self.vocab = weights.shape(self.output)[0]
 
@@ -46,7 +46,7 @@ class GPT2(Decoder):
         at = f"{self.prefix}h.{layer}."
         packed = self.project(self.norm(x, at + "ln_1"), at + "attn.c_attn")
         q, k, v = (split(part, self.heads, self.hidden // self.heads) for part in packed.chunk(3, -1))
-        scale = None if self.config.get("scale_attn_weights", True) else 1.0
+        scale = None if self.config["scale_attn_weights"] else 1.0
         if self.config.get("scale_attn_by_inverse_layer_idx"):
             q = q / (layer + 1)
         return x + self.project(merge(attend(q, k, v, scale=scale)), at + "attn.c_proj")

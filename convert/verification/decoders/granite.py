@@ -23,7 +23,7 @@ class Granite(Trunk):
         self.scale = self._factor("attention_multiplier")
 
     def _factor(self, key: str) -> float:
-        return float(self.config.get(key, 1.0))
+        return float(self.config[key])
 
     def embed(self, ids: Tensor) -> Tensor:
         return super().embed(ids) * self._factor("embedding_multiplier")

@@ -23,7 +23,7 @@ class InternLM(Trunk):
             "rope_scaling": scaling if rotary.get("type") == "dynamic" else None,
         }
         super().__init__(weights, {**config, **keys})
-        self.qkv_bias = self.o_bias = bool(config.get("bias", True))
+        self.qkv_bias = self.o_bias = bool(config["bias"])
 
 
 def recognise(config: Config) -> bool:

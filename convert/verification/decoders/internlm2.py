@@ -20,7 +20,7 @@ class InternLM2(Trunk):
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
-        self.qkv_bias = self.o_bias = bool(config.get("bias", True))
+        self.qkv_bias = self.o_bias = bool(config["bias"])
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.project(h, f"{self.at(layer)}attention.wqkv", self.qkv_bias)

@@ -24,16 +24,15 @@ _NESTED = "language_model."
 class Llama4(Trunk):
     family = "llama4"
     interleaved = True
-    theta = 500000.0
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         self.prefix = _NESTED if weights.has(_NESTED + self.embedding) else ""
         self.embedding, self.final_norm = self.prefix + self.embedding, self.prefix + self.final_norm
         self.output = self.prefix + self.output
-        text: dict[str, Any] = {"head_dim": 128, "rms_norm_eps": 1e-5, **(config.get("text_config") or config)}
+        text: dict[str, Any] = dict(config.get("text_config") or config)
         super().__init__(weights, text)
         self.qkv_bias = self.o_bias = bool(text.get("attention_bias"))
-        every, step = text.get("no_rope_layer_interval", 4), text.get("interleave_moe_layer_step", 1)
+        every, step = text["no_rope_layer_interval"], text["interleave_moe_layer_step"]
         self.turns = text.get("no_rope_layers") or [int((layer + 1) % every != 0) for layer in range(self.layers)]
         sparse = text.get("moe_layers")
         self.sparse = range(step - 1, self.layers, step) if sparse is None else sparse
@@ -46,15 +45,15 @@ class Llama4(Trunk):
             return attend(self._tempered(q), k, v)
         table = self.rope(q.shape[-2])
         q, k = (table.rotate(part, interleaved=True) for part in (q, k))
-        if self.config.get("use_qk_norm", True):
+        if self.config["use_qk_norm"]:
             q, k = rms_norm(q, None, self.eps), rms_norm(k, None, self.eps)
-        return attend(q, k, v, chunk=self.config.get("attention_chunk_size", 8192))
+        return attend(q, k, v, chunk=self.config["attention_chunk_size"])
 
     def _tempered(self, q: Tensor) -> Tensor:
-        if not self.config.get("attn_temperature_tuning", True):
+        if not self.config["attn_temperature_tuning"]:
             return q
         at = torch.arange(1, q.shape[-2] + 1).to(q)
-        tuned = torch.log1p((at / self.config.get("floor_scale", 8192)).floor()) * self.config.get("attn_scale", 0.1)
+        tuned = torch.log1p((at / self.config["floor_scale"]).floor()) * self.config["attn_scale"]
         tempered: Tensor = q * (tuned + 1.0)[:, None]
         return tempered
 

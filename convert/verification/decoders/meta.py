@@ -1,9 +1,9 @@
 """Meta's own files: consolidated.NN.pth with params.json, split over model-parallel ranks, rope in adjacent pairs.
 
 Written from meta-llama/llama llama/model.py:156-160, :331-335, meta-llama/llama3 llama/model.py:258, llama-models
-models/llama3/model.py:46-62 (scaled rope: factor 8, 1, 4, 8192) and fairscale nn/model_parallel/layers.py:120,
-:187, :257, :344. Ranks hold rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, and columns (Llama 1, 2) or
-rows (Llama 3) of tok_embeddings.
+models/llama3/model.py:46-62 (scaled rope: factor 8, or 32 in Llama 3.2, and 1, 4, 8192) and fairscale
+nn/model_parallel/layers.py:120, :187, :257, :344. Ranks hold rows of wq, wk, wv, w1, w3 and output, columns of wo and
+w2, and columns (Llama 1, 2) or rows (Llama 3) of tok_embeddings.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from convert.verification import rope
 from convert.verification.blocks import activation, merge, split
 from convert.verification.decoder import Config
+from convert.verification.meaning import META_SIZES, meta_factor
 from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 from surgery.errors import ConversionError
@@ -25,7 +26,7 @@ _KEYS = {
     "num_key_value_heads": "n_kv_heads",
     "rms_norm_eps": "norm_eps",
 }
-_SCALED = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_SCALED = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
 class Meta(Trunk):
@@ -34,10 +35,27 @@ class Meta(Trunk):
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         self.ranks = sum(name.endswith("/norm.weight") for name in weights.names)
+        self.projection = "output" if weights.has("0/output.weight") else "tok_embeddings"  # tied, and stored once
+        self.factor = meta_factor(config, variant)
         super().__init__(weights, {**config, **{ours: config.get(theirs) for ours, theirs in _KEYS.items()}})
+        if config.get("use_scaled_rope") and variant is None and self._could_be_either(config):
+            raise ConversionError(
+                "params.json does not tell whether this is Llama 3.1 (rope factor 8) or 3.2 (32): its size is none that Meta "
+                "published, and its output projection is its embedding. Name the variant: llama-3.1 or llama-3.2."
+            )
+
+    def _could_be_either(self, config: Config) -> bool:
+        """Whether neither the size nor an output projection of its own tells the factor; some rows are enough."""
+        if (config.get("dim"), config.get("n_layers")) in META_SIZES:
+            return False
+        if self.projection != "output":
+            return True
+        one, other = (self.weights.rows(f"0/{name}.weight", 0, 8) for name in ("output", "tok_embeddings"))
+        width = min(one.shape[1], other.shape[1])
+        return bool(torch.equal(one[:, :width], other[:, :width]))
 
     def vocabulary(self) -> int:
-        rows = sum(self.weights.shape(name)[0] for name in self._shards("output"))
+        rows = sum(self.weights.shape(name)[0] for name in self._shards(self.projection))
         if self.config.get("vocab_size", -1) not in (-1, rows):
             raise ConversionError(f"params.json says vocab_size {self.config['vocab_size']}, output has {rows} rows.")
         return rows
@@ -61,10 +79,11 @@ class Meta(Trunk):
         return super().norm(x, name)
 
     def rope(self, length: int) -> rope.Rope:
-        theta = self.config.get("rope_theta") or 10000.0
-        if not self.config.get("use_scaled_rope"):
+        scaled = self.config.get("use_scaled_rope")
+        theta = self.config.get("rope_theta") or (500000.0 if scaled else 10000.0)
+        if not scaled:
             return rope.plain(theta, self.dim)
-        keys = {"rope_type": "llama3", "rope_theta": theta, **_SCALED}
+        keys = {"rope_type": "llama3", "rope_theta": theta, "factor": self.factor, **_SCALED}
         return rope.table(keys, self.dim, length=length, longest=131072)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -97,7 +116,7 @@ class Meta(Trunk):
 
     def head(self, x: Tensor, start: int, stop: int) -> Tensor:
         found, first = [], 0
-        for shard in self._shards("output"):
+        for shard in self._shards(self.projection):
             height = self.weights.shape(shard)[0]
             low, high = max(start - first, 0), min(stop - first, height)
             if low < high:

@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor
 
-from convert.verification.decoder import Config, architectures, required
+from convert.verification.decoder import Config, architectures
 from convert.verification.trunk import Trunk
 from convert.verification.weights import Weights
 
@@ -22,10 +22,10 @@ class MiniCPM(Trunk):
         tied = config.get("tie_word_embeddings", not weights.has(self.output))
         super().__init__(weights, {**config, "tie_word_embeddings": tied})
         self.qkv_bias = self.o_bias = bool(config.get("attention_bias"))
-        self.branch = required(config, "scale_depth") / math.sqrt(self.layers)
+        self.branch = config["scale_depth"] / math.sqrt(self.layers)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return super().embed(ids) * float(required(self.config, "scale_emb"))
+        return super().embed(ids) * float(self.config["scale_emb"])
 
     def out(self, layer: int, mixed: Tensor) -> Tensor:
         written: Tensor = super().out(layer, mixed) * self.branch
@@ -36,7 +36,7 @@ class MiniCPM(Trunk):
         return written
 
     def finish(self, x: Tensor) -> Tensor:
-        return super().finish(x) / (self.hidden / float(required(self.config, "dim_model_base")))
+        return super().finish(x) / (self.hidden / float(self.config["dim_model_base"]))
 
 
 def recognise(config: Config) -> bool:

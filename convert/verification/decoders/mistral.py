@@ -15,7 +15,7 @@ class Mistral(Trunk):
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
-        self.window = config.get("sliding_window", 4096)
+        self.window = config["sliding_window"]
 
 
 def recognise(config: Config) -> bool:

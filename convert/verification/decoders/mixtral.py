@@ -17,12 +17,11 @@ from convert.verification.weights import Weights
 
 class Mixtral(Trunk):
     family = "mixtral"
-    theta = 1000000.0
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        super().__init__(weights, {"rms_norm_eps": 1e-5, **config})
+        super().__init__(weights, config)
         self.window = config.get("sliding_window")
-        self.chosen = config.get("num_experts_per_tok", 2)
+        self.chosen = config["num_experts_per_tok"]
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
         stacked = self.weights.has(f"{self.at(layer)}mlp.gate.weight")

@@ -16,9 +16,10 @@ class NanoGPT(GPT2):
     conv1d = False
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        arguments = {**config["model_args"], "activation_function": "gelu"}
+        fixed = {"activation_function": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True}
+        arguments = {**config["model_args"], **fixed, "scale_attn_weights": True}
         super().__init__(weights, arguments)
-        self.biased = bool(arguments.get("bias", True))
+        self.biased = bool(arguments["bias"])
 
 
 def recognise(config: Config) -> bool:

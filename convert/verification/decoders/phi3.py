@@ -19,7 +19,7 @@ class Phi3(Trunk):
     partial_rope = True
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        super().__init__(weights, {"rms_norm_eps": 1e-5, **config})
+        super().__init__(weights, config)
         self.window = config.get("sliding_window")
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,8 +33,8 @@ class Qwen(Trunk):
         known = {ours: config[theirs] for ours, theirs in _EARLY.items() if theirs in config} if early else {}
         keys = {"head_dim": config.get("kv_channels"), "num_key_value_heads": None, "hidden_act": "silu", **known}
         super().__init__(weights, {**config, **keys})
-        self.eps = config.get("layer_norm_epsilon", 1e-5 if early else 1e-6)
-        self.o_bias = self.mlp_bias = not config.get("no_bias", True)
+        self.eps = config["layer_norm_epsilon"]
+        self.o_bias = self.mlp_bias = not config["no_bias"]
 
     def at(self, layer: int) -> str:
         return f"transformer.h.{layer}."
@@ -44,7 +44,7 @@ class Qwen(Trunk):
             raise ConversionError(
                 f"Qwen 1 changes its rotation beyond seq_length; {length} tokens are too many to verify."
             )
-        return rope.plain(self.config.get("rotary_emb_base", 10000), int(self.dim * self.config.get("rotary_pct", 1.0)))
+        return rope.plain(self.config["rotary_emb_base"], int(self.dim * self.config.get("rotary_pct", 1.0)))
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         packed = self.project(h, f"{self.at(layer)}attn.c_attn", bias=True)

@@ -30,8 +30,8 @@ class Qwen2(Trunk):
         if not self.config.get("use_sliding_window"):
             return None
         kinds = self.config.get("layer_types")
-        slides = kinds[layer] == "sliding_attention" if kinds else layer >= self.config.get("max_window_layers", 28)
-        return self.config.get("sliding_window", 4096) if slides else None
+        slides = kinds[layer] == "sliding_attention" if kinds else layer >= self.config["max_window_layers"]
+        return self.config["sliding_window"] if slides else None
 
 
 def recognise(config: Config) -> bool:

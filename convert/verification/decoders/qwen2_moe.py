@@ -11,21 +11,26 @@ from torch import Tensor
 from convert.verification.decoder import Config, required
 from convert.verification.decoders.qwen2 import Qwen2
 from convert.verification.experts import mixture, normalised, top
+from convert.verification.weights import Weights
 
 
 class Qwen2Moe(Qwen2):
     family = "qwen2_moe"
 
+    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
+        super().__init__(weights, config)
+        self.qkv_bias = bool(config["qkv_bias"])
+
     def window_of(self, layer: int) -> int | None:
-        kinds, before = self.config.get("layer_types"), self.config.get("max_window_layers", 28)
+        kinds, before = self.config.get("layer_types"), self.config["max_window_layers"]
         if not self.config.get("use_sliding_window"):
             return None
         slides = kinds[layer] == "sliding_attention" if kinds else layer % 2 == 0 and layer < before
-        return self.config.get("sliding_window", 4096) if slides else None
+        return self.config["sliding_window"] if slides else None
 
     def feed(self, layer: int, h: Tensor) -> Tensor:
         at = f"{self.at(layer)}mlp."
-        sparse = (layer + 1) % self.config.get("decoder_sparse_step", 1) == 0
+        sparse = (layer + 1) % self.config["decoder_sparse_step"] == 0
         if not sparse or layer in (self.config.get("mlp_only_layers") or ()):
             return super().feed(layer, h)
         shares = top(

@@ -16,7 +16,7 @@ class Qwen3(Qwen2):
     family = "qwen3"
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        super().__init__(weights, {"head_dim": 128, **config})
+        super().__init__(weights, config)
         self.qkv_bias = self.o_bias = bool(config.get("attention_bias"))
 
     def qkv(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,9 +20,8 @@ class StableLM(Trunk):
     partial_rope = True
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        share = {"partial_rotary_factor": 0.25} if "partial_rotary_factor" not in config else {}
-        super().__init__(weights, {**config, **share})
-        self.eps = config.get("layer_norm_eps", 1e-5)
+        super().__init__(weights, config)
+        self.eps = config["layer_norm_eps"]
         self.qkv_bias = bool(config.get("use_qkv_bias"))
         if config.get("use_parallel_residual"):
             self.steps = ("parallel",)

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from convert.verification.decoder import Config
 from convert.verification.trunk import Trunk
-from convert.verification.weights import Weights
 
 
 class Yi(Trunk):
     family = "yi"
     input_norm, mlp_norm = "ln1.weight", "ln2.weight"
-    theta = 5000000.0
-
-    def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
-        super().__init__(weights, {"rms_norm_eps": 1e-5, **config})
 
 
 def recognise(config: Config) -> bool:
