@@ -10,7 +10,8 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint, refuse_quantised
 from convert.prepare import identify
-from mappings.family import Family, Row, Setting, lookup, read_facts
+from mappings.config import read_facts
+from mappings.family import Family, Row, Setting, lookup
 from mappings.rows import rows_of, settled
 from mappings.slabs import Slabs
 from mappings.slots import slots, without_sets
