@@ -65,6 +65,8 @@ OTHERWISE: Mapping[str, Mapping[str, Any]] = {
 }
 #: modules whose reading of a config holds for every class
 _COMMON = ("transformers.masking_utils", "transformers.modeling_rope_utils", "transformers.modeling_utils")
+#: which say what the file is
+_NAMES = {"model_type", "architectures"}
 _READ = re.compile(r"""(?:getattr|hasattr)\((?:self\.)?(?:text_)?config,\s*["'](\w+)["']""")
 
 
@@ -107,12 +109,9 @@ class Native:
         told: dict[str, Any] = json.loads(json.dumps(made.to_diff_dict()))
         return {**told, "model_type": self.model_type, "architectures": [architecture], "dtype": "float32"}
 
-    def lean(self, **changes: Any) -> dict[str, Any]:
+    def lean(self) -> dict[str, Any]:
         """The tiny config as JSON values, without the keys that have the class's own default."""
-        defaults = json.loads(json.dumps(self.defaults))
-        named = {"model_type": self.model_type}
-        told = {k: v for k, v in self.saved(**changes).items() if k not in defaults or v != defaults[k]}
-        return {**told, **named}
+        return dict(_lean(self))
 
     @property
     def pairs(self) -> int:
@@ -120,20 +119,28 @@ class Native:
         buffers = dict(model_of(self.config()).named_buffers())
         return next((len(tensor) for name, tensor in buffers.items() if name.endswith("inv_freq")), 0)
 
-    def known(self) -> tuple[str, ...]:
-        """Keys of the class, keys that its code asks for, and keys that this project's tables read or call harmless."""
+    def keys_of_class(self) -> tuple[str, ...]:
+        """Keys of the class, their other names, and keys that its code asks a config for."""
         module = self.config_class.__module__
         read = {key for name in (module, module.replace("configuration_", "modeling_"), *_COMMON) for key in _asked(name)}
+        return tuple(sorted((self.defaults.keys() | self.config_class.attribute_map.keys() | read) - _NAMES))
+
+    def keys_of_tables(self) -> tuple[str, ...]:
+        """Keys that this project's tables read, or call harmless."""
         tables = [family for family in families() if family.name == self.family]
         ours = {key for table in tables for key in (*table.harmless, *_top(table.settings))}
-        named = {"model_type", "architectures"}
-        known = self.defaults.keys() | self.config_class.attribute_map.keys() | read | ours | GENERIC
-        return tuple(sorted(known - named))
+        return tuple(sorted((ours | GENERIC) - _NAMES))
 
 
 def model_of(config: Any) -> Any:
     """The class of a config with weights of its own making."""
     return library().AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+
+
+@cache
+def _lean(one: Native) -> Mapping[str, Any]:
+    defaults = json.loads(json.dumps(one.defaults))
+    return {key: v for key, v in one.saved().items() if key in _NAMES or key not in defaults or v != defaults[key]}
 
 
 @cache
