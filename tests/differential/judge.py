@@ -88,10 +88,18 @@ def apart(truth: Tensor, found: Tensor, allowed: float = SAME) -> str:
 
 
 def merged(base: Path, adapters: Sequence[Path]) -> Any:
-    """peft's model of a base with adapters merged into it, in turn."""
+    """peft's model of a base with adapters merged into it, in turn.
+
+    ``Unloadable`` where a merge is another function than the forward before it: into a matrix that is tied to another.
+    """
     found = model(base, strict=False)
     for adapter in adapters:
-        found = _adapted(found, adapter).merge_and_unload()
+        adapted = _adapted(found, adapter)
+        tokens = ids(adapted.get_input_embeddings().weight.shape[0])
+        before = run(adapted, tokens)
+        found = adapted.merge_and_unload()
+        if words := apart(before, run(found, tokens)):
+            raise Unloadable(f"merges the first into another function than its own: {words}")
     return found
 
 
