@@ -133,10 +133,6 @@ class Reckoning:
     mended: tuple[tuple[Expected, Outcome], ...]  # a line expects a fault, and the case has none of this kind
     idle: tuple[Expected, ...]  # lines that match no case that was run
 
-    def passed(self, whole: bool) -> bool:
-        """Whether all is as the table says; a line may match nothing unless every case was run."""
-        return not self.new and not self.mended and not (whole and self.idle)
-
 
 def reckoned(outcomes: Iterable[Outcome], table: Iterable[Expected] = EXPECTED) -> Reckoning:
     """Every outcome with what the table says of it."""

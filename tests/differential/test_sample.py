@@ -96,12 +96,21 @@ LINE = Expected(r"key/a/.*", "function", "a cause")
 FAILS = Outcome("key/a/b", "failed", (Fault("function", "differ"),))
 
 
-def test_the_table_is_strict_both_ways() -> None:
-    assert reckoned([FAILS], [LINE]).passed(whole=True)
+def test_a_listed_fault_is_expected_and_any_other_is_new() -> None:
+    found = reckoned([FAILS], [LINE])
+    assert not (found.new or found.mended or found.idle)
     assert reckoned([FAILS], []).new == (FAILS,)
     assert reckoned([Outcome("key/a/b", "failed", (Fault("crash", "KeyError"),))], [LINE]).new
-    assert [line for line, _ in reckoned([FAILS, Outcome("key/a/c", "same")], [LINE]).mended] == [LINE]
-    assert reckoned([], [LINE]).idle == (LINE,) and not reckoned([], [LINE]).passed(whole=True)
+
+
+def test_the_table_is_strict_both_ways() -> None:
+    passes = Outcome("key/a/c", "same")
+    assert reckoned([FAILS, passes], [LINE]).mended == ((LINE, passes),)
+    assert reckoned([], [LINE]).idle == (LINE,)
+
+
+def test_every_line_is_of_one_sweep() -> None:
+    assert {line.ids.partition("/")[0] for line in EXPECTED} <= set(SWEEPS)
 
 
 def test_every_line_of_the_table_says_what_is_wrong() -> None:
