@@ -31,19 +31,26 @@ _BEFORE_MERGE = "the verifier adds an adapter to the source as stored, not as th
 _TIED_EMBEDDING = "an embedding that replaces the one of a tied base also becomes the head, which in peft keeps the old matrix"
 _SHRUNK = "the verifier holds the adapter's fewer rows against the base's config and refuses what is right"
 _SAVED = "keys that the class itself adds on saving are not known to the table, so that every fine-tune of it is refused"
+_DIVISIBLE = "Llama's class wants a width that its heads divide, also where head_dim is stated; its table does not know that"
 
 EXPECTED: tuple[Expected, ...] = (
     # a key that is false or null
     Expected(
-        r"key/(gemma2?|glm|gpt2|granite|llama|mistral|mixtral|phi3|qwen2|qwen2_moe|qwen3|stablelm)/is_causal=(false|null)->\w+",
+        r"key/(deepseek_v[23]|gemma2?|glm|gpt2|granite|llama|mistral|mixtral|phi3|qwen2|qwen2_moe|qwen3|stablelm)"
+        r"/is_causal=(false|null)->\w+",
         "function",
         _DROPPED,
     ),
     Expected(r"key/qwen2_moe/qkv_bias=false->qwen2_moe", "function", _DROPPED),
     Expected(r"key/gpt2/num_hidden_layers=false->gpt2", "function", _DROPPED),
+    Expected(
+        r"key/deepseek_v3/(norm_topk_prob|rope_interleave)=null->deepseek_v3",
+        "function",
+        "a key that is null is read as its default, which is true, where its class takes null for false",
+    ),
     # names of rope
     Expected(
-        r"key/(gemma2?|glm|granite|llama|mistral|mixtral|qwen2|qwen2_moe|qwen3)/rope_(?:scaling|parameters)="
+        r"key/(deepseek_v[23]|gemma2?|glm|granite|llama4?|mistral|mixtral|qwen2|qwen2_moe|qwen3)/rope_(?:scaling|parameters)="
         r"(?:su|mrope|ntk|dynamic_ntk|none)->\1",
         "unloadable",
         _ROPE_TYPE,
@@ -54,15 +61,18 @@ EXPECTED: tuple[Expected, ...] = (
         _ROPE_TYPE,
     ),
     Expected(
-        r"key/mixtral/rope_(scaling|parameters)=longrope->mixtral",
+        r"key/(deepseek_v2|deepseek_v3|llama4|mixtral)/rope_(scaling|parameters)=longrope->\w+",
         "itself",
-        "Mixtral with longrope is written with a key (original_max_position_embeddings) that its own table does not read",
+        "longrope is written with a key (original_max_position_embeddings) that the family's own table does not read",
     ),
     # sizes
+    Expected(r"key/(gemma|glm|mistral)/hidden_size=2->llama", "unloadable", _DIVISIBLE),
+    Expected(r"random/(gemma/(0|3|4|12|15)|glm/0|mistral/11)->llama", "unloadable", _DIVISIBLE),
+    # keys that are not there
     Expected(
-        r"key/(gemma|glm|mistral)/hidden_size=2->llama",
-        "unloadable",
-        "Llama's class wants a width that its heads divide, also where head_dim is stated, and the table does not know that",
+        r"absent/minicpm-[\w-]+/(dim_model_base|scale_depth|scale_emb)",
+        "verify",
+        "the tables read the vendor's default where the key is absent, the verifier's decoder has none and refuses",
     ),
     # what save_pretrained writes
     Expected(r"saved/5\.23/(deepseek_v2|deepseek_v3|llama4|qwen2_moe)/[\w-]+->\w+", "refused", _SAVED),

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,7 +60,7 @@ SIZES = {
 }
 #: where a class needs other sizes than its keys' names say
 OTHERWISE: Mapping[str, Mapping[str, Any]] = {
-    "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 4},
+    "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 4, "n_shared_experts": 1},
     "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 4},
     "stablelm": {"partial_rotary_factor": 0.5},  # a quarter of 12 would be half a pair
 }
@@ -110,7 +111,7 @@ class Native:
         return {**told, "model_type": self.model_type, "architectures": [architecture], "dtype": "float32"}
 
     def lean(self) -> dict[str, Any]:
-        """The tiny config as JSON values, without the keys that have the class's own default."""
+        """The tiny config as JSON values, less the keys that the class gives the same value by itself."""
         return dict(_lean(self))
 
     @property
@@ -139,8 +140,14 @@ def model_of(config: Any) -> Any:
 
 @cache
 def _lean(one: Native) -> Mapping[str, Any]:
-    defaults = json.loads(json.dumps(one.defaults))
-    return {key: v for key, v in one.saved().items() if key in _NAMES or key not in defaults or v != defaults[key]}
+    told = one.saved()
+    whole = one.config_class(**told).to_dict()
+    for key in sorted(told.keys() - _NAMES - {"dtype"}):
+        rest = {other: value for other, value in told.items() if other != key}
+        with suppress(Exception):  # a config that the class refuses needs the key
+            if one.config_class(**rest).to_dict() == whole:
+                told = rest
+    return told
 
 
 @cache

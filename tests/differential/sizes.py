@@ -52,7 +52,7 @@ class RandomCase:
         def allowed(plan: Plan) -> float:
             return judge.SAME if plan.exactness == Exactness.BYTE else max(judge.SAME, judge.ROUNDED[dtype])
 
-        return product.conversion(self.id, made, self.target, room, allowed=allowed, verify=True)
+        return product.conversion(self.id, made, self.target, room, allowed=allowed, verify=True, nonsense=True)
 
 
 def cases() -> Iterator[RandomCase]:

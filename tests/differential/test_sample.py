@@ -16,6 +16,7 @@ from tests.differential.adapters import AdapterCase
 from tests.differential.case import Case, Fault, Outcome
 from tests.differential.expected import EXPECTED, Expected, reckoned
 from tests.differential.keys import KeyCase
+from tests.differential.native import Native, natives
 from tests.differential.room import Room
 from tests.differential.running import judged, sampled
 from tests.differential.sweeps import SWEEPS, cases
@@ -45,6 +46,12 @@ def test_every_case_has_an_id_of_its_own() -> None:
 def test_a_plain_checkpoint_has_no_fault(tmp_path: Path) -> None:
     (outcome,) = judged([PLAIN], Room(tmp_path))
     assert outcome.verdict == "same"
+
+
+@pytest.mark.parametrize("one", natives(), ids=lambda one: one.family)
+def test_the_config_that_the_sweeps_change_is_taken_by_its_own_family(one: Native, tmp_path: Path) -> None:
+    (outcome,) = judged([KeyCase(one.family, "use_cache", "true", one.family)], Room(tmp_path))
+    assert outcome.verdict == "same", outcome.line  # where it is refused, so is everything, and the sweep is blind
 
 
 def test_a_key_that_is_dropped_though_the_class_obeys_it_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
