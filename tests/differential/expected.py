@@ -32,6 +32,7 @@ _TIED_EMBEDDING = "an embedding that replaces the one of a tied base also become
 _SHRUNK = "the verifier holds the adapter's fewer rows against the base's config and refuses what is right"
 _SAVED = "keys that the class itself adds on saving are not known to the table, so that every fine-tune of it is refused"
 _DIVISIBLE = "Llama's class wants a width that its heads divide, also where head_dim is stated; its table does not know that"
+_EXPERTS = "the verifier chooses experts otherwise than the class where the class has no key for it, and fails what is right"
 
 EXPECTED: tuple[Expected, ...] = (
     # a key that is false or null
@@ -68,6 +69,9 @@ EXPECTED: tuple[Expected, ...] = (
     # sizes
     Expected(r"key/(gemma|glm|mistral)/hidden_size=2->llama", "unloadable", _DIVISIBLE),
     Expected(r"random/(gemma/(0|3|4|12|15)|glm/0|mistral/11)->llama", "unloadable", _DIVISIBLE),
+    # experts
+    Expected(r"random/deepseek_v2/(0|2|4|9|14)->deepseek_v2", "verify", _EXPERTS),
+    Expected(r"random/deepseek_v3/(1|7|10|11|12|14)->deepseek_v3", "verify", _EXPERTS),
     # keys that are not there
     Expected(
         r"absent/minicpm-[\w-]+/(dim_model_base|scale_depth|scale_emb)",
