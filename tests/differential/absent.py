@@ -85,7 +85,7 @@ class VendorCase:
             try:
                 truth: Tensor = logits_of(folder, family, tokens, variant)
             except (Unloadable, ConversionError) as error:
-                return concluded(self.id, [Fault("function", f"accepted, and the reference decoder refuses: {brief(error)}")])
+                return concluded(self.id, [Fault("verify", f"accepted, and the reference decoder refuses: {brief(error)}")])
             output = product.written(plan, room, lambda out: logits_of(out, family, tokens, variant), variant).gone()
             return concluded(self.id, output.faults(truth))
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 LENGTH = 40  # tokens: more than the windows that the cases name, fewer than their contexts
 SAME = 2e-4  # of the largest logit: what orders of summation in float32 may differ by
+#: the plain loops: kernels want sizes that are multiples of theirs
+EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 #: what a value computed and stored again in half precision may move logits by, in units of the largest
 ROUNDED = {"float32": 0.0, "float16": 0.01, "bfloat16": 0.06}
 
@@ -49,7 +51,7 @@ def model(folder: Path, *, strict: bool) -> Any:
         warnings.simplefilter("ignore")
         try:
             found, info = library().AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, trust_remote_code=False
+                folder, **EAGER, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         except Exception as error:  # whatever it raises says the same
             raise Unloadable(_said(error)) from error
@@ -88,10 +90,18 @@ def apart(truth: Tensor, found: Tensor, allowed: float = SAME) -> str:
 
 
 def merged(base: Path, adapters: Sequence[Path]) -> Any:
-    """peft's model of a base with adapters merged into it, in turn."""
+    """peft's model of a base with adapters merged into it, in turn.
+
+    ``Unloadable`` where a merge is another function than the forward before it: into a matrix that is tied to another.
+    """
     found = model(base, strict=False)
     for adapter in adapters:
-        found = _adapted(found, adapter).merge_and_unload()
+        adapted = _adapted(found, adapter)
+        tokens = ids(adapted.get_input_embeddings().weight.shape[0])
+        before = run(adapted, tokens)
+        found = adapted.merge_and_unload()
+        if words := apart(before, run(found, tokens)):
+            raise Unloadable(f"merges the first into another function than its own: {words}")
     return found
 
 

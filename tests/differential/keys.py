@@ -21,6 +21,8 @@ ABSENT = "absent"
 VALUES: Mapping[str, Any] = {
     ABSENT: ABSENT, "false": False, "true": True, "null": None, "0": 0, "2": 2, "list": [1, 2],
 }  # fmt: skip
+#: for keys that the class never asks for: it cannot be told by them, but this project can
+OURS = ("false", "true", "2")
 #: what the types of rope scaling need beside their name, all at once: each type reads its own
 _ROPE = {
     "factor": 2.0,
@@ -31,7 +33,7 @@ _ROPE = {
 }
 #: names of rope types that were written into configs and that 5.23 has no function for
 _OLD_NAMES = ("su", "mrope", "ntk", "dynamic_ntk", "none")
-_OTHERS = 2  # targets beside the family itself
+_OTHERS = 1  # targets beside the family itself
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,16 @@ class KeyCase:
     def judged(self, room: Room) -> Outcome:
         changed = changed_config(self.family, self.key, self.value)
         found = source_of(self.family, self.source + self.value, changed, room)
-        return product.conversion(self.id, found, self.target, room)
+        return product.conversion(self.id, found, self.target, room, nonsense=self.value in VALUES)
 
 
 def cases() -> Iterator[KeyCase]:
     """Every case; keys that the plain config has not cannot be absent from it."""
     for one in natives():
         plain = one.lean()
-        for key in one.known():
-            for value in VALUES:
+        theirs, ours = one.keys_of_class(), one.keys_of_tables()
+        for key, values in {**dict.fromkeys(ours, OURS), **dict.fromkeys(theirs, tuple(VALUES))}.items():
+            for value in values:
                 if value != ABSENT or key in plain:
                     yield from _towards(one, key, value)
         for form, kind in itertools.product(("rope_scaling", "rope_parameters"), rope_types()):

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,12 +60,14 @@ SIZES = {
 }
 #: where a class needs other sizes than its keys' names say
 OTHERWISE: Mapping[str, Mapping[str, Any]] = {
-    "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 4},
+    "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 4, "n_shared_experts": 1},
     "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 4},
     "stablelm": {"partial_rotary_factor": 0.5},  # a quarter of 12 would be half a pair
 }
 #: modules whose reading of a config holds for every class
 _COMMON = ("transformers.masking_utils", "transformers.modeling_rope_utils", "transformers.modeling_utils")
+#: which say what the file is
+_NAMES = {"model_type", "architectures"}
 _READ = re.compile(r"""(?:getattr|hasattr)\((?:self\.)?(?:text_)?config,\s*["'](\w+)["']""")
 
 
@@ -107,12 +110,9 @@ class Native:
         told: dict[str, Any] = json.loads(json.dumps(made.to_diff_dict()))
         return {**told, "model_type": self.model_type, "architectures": [architecture], "dtype": "float32"}
 
-    def lean(self, **changes: Any) -> dict[str, Any]:
-        """The tiny config as JSON values, without the keys that have the class's own default."""
-        defaults = json.loads(json.dumps(self.defaults))
-        named = {"model_type": self.model_type}
-        told = {k: v for k, v in self.saved(**changes).items() if k not in defaults or v != defaults[k]}
-        return {**told, **named}
+    def lean(self) -> dict[str, Any]:
+        """The tiny config as JSON values, less the keys that the class gives the same value by itself."""
+        return dict(_lean(self))
 
     @property
     def pairs(self) -> int:
@@ -120,20 +120,34 @@ class Native:
         buffers = dict(model_of(self.config()).named_buffers())
         return next((len(tensor) for name, tensor in buffers.items() if name.endswith("inv_freq")), 0)
 
-    def known(self) -> tuple[str, ...]:
-        """Keys of the class, keys that its code asks for, and keys that this project's tables read or call harmless."""
+    def keys_of_class(self) -> tuple[str, ...]:
+        """Keys of the class, their other names, and keys that its code asks a config for."""
         module = self.config_class.__module__
         read = {key for name in (module, module.replace("configuration_", "modeling_"), *_COMMON) for key in _asked(name)}
+        return tuple(sorted((self.defaults.keys() | self.config_class.attribute_map.keys() | read) - _NAMES))
+
+    def keys_of_tables(self) -> tuple[str, ...]:
+        """Keys that this project's tables read, or call harmless."""
         tables = [family for family in families() if family.name == self.family]
         ours = {key for table in tables for key in (*table.harmless, *_top(table.settings))}
-        named = {"model_type", "architectures"}
-        known = self.defaults.keys() | self.config_class.attribute_map.keys() | read | ours | GENERIC
-        return tuple(sorted(known - named))
+        return tuple(sorted((ours | GENERIC) - _NAMES))
 
 
 def model_of(config: Any) -> Any:
     """The class of a config with weights of its own making."""
     return library().AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+
+
+@cache
+def _lean(one: Native) -> Mapping[str, Any]:
+    told = one.saved()
+    whole = one.config_class(**told).to_dict()
+    for key in sorted(told.keys() - _NAMES - {"dtype"}):
+        rest = {other: value for other, value in told.items() if other != key}
+        with suppress(Exception):  # a config that the class refuses needs the key
+            if one.config_class(**rest).to_dict() == whole:
+                told = rest
+    return told
 
 
 @cache

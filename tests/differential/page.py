@@ -1,29 +1,49 @@
-"""What was counted, as the command prints it and as docs/differential.md holds it."""
+"""What was counted: of one run as a table, and of the last whole run of every sweep as docs/differential.md."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tests.differential.case import Outcome
-from tests.differential.expected import EXPECTED, Reckoning
+from tests.differential.expected import EXPECTED
 from tests.differential.sweeps import SWEEPS
 
-_COLUMNS = ("cases", "same", "refused", "no judge", "known to fail", "new failures")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "differential.md"
+COUNTS = Path(__file__).with_name("counts.json")
+_COLUMNS = ("sources", "cases", "same", "refused", "no judge", "known to fail", "new failures")
+
+Count = Mapping[str, Any]  # of a sweep: a number for each column, and `causes`: [words, kind, cases, the id of one]
 
 
-def table(found: Reckoning) -> str:
-    """Verdicts by sweep."""
+def counted(outcomes: Sequence[Outcome]) -> dict[str, Count]:
+    """What became of each sweep's cases."""
     by: dict[str, list[Outcome]] = {}
-    for outcome in found.outcomes:
+    for outcome in outcomes:
         by.setdefault(outcome.id.partition("/")[0], []).append(outcome)
-    lines = [f"| sweep | {' | '.join(_COLUMNS)} |", f"|---|{'---:|' * len(_COLUMNS)}"]
-    lines += [_row(name, by[name]) for name in SWEEPS if name in by]
-    return "\n".join([*lines, _row("**all**", found.outcomes)])
+    return {name: _count(by[name]) for name in SWEEPS if name in by}
 
 
-def page(found: Reckoning) -> str:
+def table(counts: Mapping[str, Count]) -> str:
+    """The numbers, by sweep."""
+    total = {column: sum(count[column] for count in counts.values()) for column in _COLUMNS}
+    rows = [_row(f"`{name}`", counts[name]) for name in SWEEPS if name in counts]
+    return "\n".join([f"| sweep | {' | '.join(_COLUMNS)} |", f"|---|{'---:|' * len(_COLUMNS)}", *rows, _row("**all**", total)])
+
+
+def publish(counts: Mapping[str, Count]) -> None:
+    """Keep the counts of these sweeps in the place of what was counted before, and write the page."""
+    kept = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.is_file() else {}
+    kept |= counts
+    COUNTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    PAGE.write_text(page(kept), encoding="utf-8")
+
+
+def page(counts: Mapping[str, Count]) -> str:
     """docs/differential.md."""
     lines = [
         "# Thousands of small checkpoints, and what an outsider says of them",
@@ -41,7 +61,7 @@ def page(found: Reckoning) -> str:
         "- **no judge**: nobody outside computes the source (a value that its class refuses, a cell without a golden).",
         "- **known to fail**: wrong today, and listed below with the cause. A listed case that does not fail is an error too.",
         "",
-        table(found),
+        table(counts),
         "",
         "## The sweeps",
         "",
@@ -49,7 +69,7 @@ def page(found: Reckoning) -> str:
         "",
         "## What is known to be wrong",
         "",
-        *_causes(found.outcomes),
+        *_causes(counts),
         "",
         "A sample of every sweep runs with the tests. `python -m tests.differential --only PATTERN --all` shows single cases.",
         "",
@@ -57,22 +77,25 @@ def page(found: Reckoning) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, outcomes: Sequence[Outcome]) -> str:
+def _count(outcomes: Sequence[Outcome]) -> Count:
     told = Counter(outcome.verdict for outcome in outcomes)
     known = sum(outcome.expected for outcome in outcomes)
-    cells = (len(outcomes), told["same"], told["refused"], told["no judge"], known, told["failed"] - known)
-    return f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |"
-
-
-def _causes(outcomes: Sequence[Outcome]) -> list[str]:
-    """Each cause with how many cases fail by it, and one of them."""
-    told: dict[tuple[str, str], list[str]] = {}
+    sources = {one.id.partition("->")[0] for one in outcomes}
+    numbers = (len(sources), len(outcomes), told["same"], told["refused"], told["no judge"], known, told["failed"] - known)
+    failing: dict[tuple[str, str], list[str]] = {}
     for line in EXPECTED:
-        failing = [one.id for one in outcomes if re.fullmatch(line.ids, one.id)]
-        told.setdefault((line.because, line.kind), []).extend(failing)
-    if not told:
-        return ["Nothing."]
-    rows = [
-        f"| {because} | {kind} | {len(ids):,} | `{ids[0]}` |" for (because, kind), ids in told.items() if ids
-    ]
-    return ["| cause | kind | cases | such as |", "|---|---|---:|---|", *rows]
+        ids = [one.id for one in outcomes if re.fullmatch(line.ids, one.id)]
+        failing.setdefault((line.because, line.kind), []).extend(ids)
+    causes = [[because, kind, len(ids), ids[0]] for (because, kind), ids in failing.items() if ids]
+    return {**dict(zip(_COLUMNS, numbers, strict=True)), "causes": causes}
+
+
+def _row(name: str, count: Count) -> str:
+    return f"| {name} | {' | '.join(f'{count[column]:,}' for column in _COLUMNS)} |"
+
+
+def _causes(counts: Mapping[str, Count]) -> list[str]:
+    """Each cause with how many cases fail by it, and one of them."""
+    causes = [cause for name in SWEEPS if name in counts for cause in counts[name]["causes"]]
+    rows = [f"| {because} | {kind} | {cases:,} | `{one}` |" for because, kind, cases, one in causes]
+    return ["| cause | kind | cases | such as |", "|---|---|---:|---|", *rows] if rows else ["Nothing."]

@@ -204,9 +204,11 @@ def conversion(
     options: Mapping[str, Any] | None = None,
     allowed: Callable[[Plan], float] = lambda plan: SAME,
     verify: bool = False,
+    nonsense: bool = False,
 ) -> Outcome:
     """A source converted to a family with a stock class, and judged by that.
 
+    A source that its own class refuses may be ``nonsense``; else an output that is refused as well is a fault.
     Sources that share their weights give equal outputs by equal plans: those are written and loaded once.
     """
     assert has_class(target), target
@@ -219,10 +221,12 @@ def conversion(
         try:
             truth, why = source.logits(), ""
         except Unloadable as error:
-            truth, why = None, str(error)
+            truth, why = None, f"transformers does not take the source: {error}"
+            if nonsense:
+                return unjudged(name, why)
         output = room.keep((source.shared, plan.digest, str(verify)), make) if source.shared else make()
         if truth is None and not isinstance(output.logits, str):
-            return unjudged(name, f"transformers does not take the source: {why}")
+            return unjudged(name, why)
         return concluded(name, output.faults(truth, allowed(plan)))
 
     return tried(name, lambda: planned(source.folder, target, **(options or {})), judged)

@@ -16,6 +16,7 @@ from tests.differential.adapters import AdapterCase
 from tests.differential.case import Case, Fault, Outcome
 from tests.differential.expected import EXPECTED, Expected, reckoned
 from tests.differential.keys import KeyCase
+from tests.differential.native import Native, natives
 from tests.differential.room import Room
 from tests.differential.running import judged, sampled
 from tests.differential.sweeps import SWEEPS, cases
@@ -45,6 +46,12 @@ def test_every_case_has_an_id_of_its_own() -> None:
 def test_a_plain_checkpoint_has_no_fault(tmp_path: Path) -> None:
     (outcome,) = judged([PLAIN], Room(tmp_path))
     assert outcome.verdict == "same"
+
+
+@pytest.mark.parametrize("one", natives(), ids=lambda one: one.family)
+def test_the_config_that_the_sweeps_change_is_taken_by_its_own_family(one: Native, tmp_path: Path) -> None:
+    (outcome,) = judged([KeyCase(one.family, "use_cache", "true", one.family)], Room(tmp_path))
+    assert outcome.verdict == "same", outcome.line  # where it is refused, so is everything, and the sweep is blind
 
 
 def test_a_key_that_is_dropped_though_the_class_obeys_it_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,12 +103,21 @@ LINE = Expected(r"key/a/.*", "function", "a cause")
 FAILS = Outcome("key/a/b", "failed", (Fault("function", "differ"),))
 
 
-def test_the_table_is_strict_both_ways() -> None:
-    assert reckoned([FAILS], [LINE]).passed(whole=True)
+def test_a_listed_fault_is_expected_and_any_other_is_new() -> None:
+    found = reckoned([FAILS], [LINE])
+    assert not (found.new or found.mended or found.idle)
     assert reckoned([FAILS], []).new == (FAILS,)
     assert reckoned([Outcome("key/a/b", "failed", (Fault("crash", "KeyError"),))], [LINE]).new
-    assert [line for line, _ in reckoned([FAILS, Outcome("key/a/c", "same")], [LINE]).mended] == [LINE]
-    assert reckoned([], [LINE]).idle == (LINE,) and not reckoned([], [LINE]).passed(whole=True)
+
+
+def test_the_table_is_strict_both_ways() -> None:
+    passes = Outcome("key/a/c", "same")
+    assert reckoned([FAILS, passes], [LINE]).mended == ((LINE, passes),)
+    assert reckoned([], [LINE]).idle == (LINE,)
+
+
+def test_every_line_is_of_one_sweep() -> None:
+    assert {line.ids.partition("/")[0] for line in EXPECTED} <= set(SWEEPS)
 
 
 def test_every_line_of_the_table_says_what_is_wrong() -> None:
