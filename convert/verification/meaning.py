@@ -185,7 +185,7 @@ def _ids(found: Any) -> tuple[int, ...] | None:
 
 def _late_windows(config: Config, variant: str | None) -> Mapping[str, Any]:
     """Qwen 2 and 3: nothing without use_sliding_window, then from layer max_window_layers on."""
-    layers, window = config["num_hidden_layers"], config["sliding_window"]
+    layers, window = config["num_hidden_layers"], config.get("sliding_window")
     if not config.get("use_sliding_window"):
         return {"windows": (None,) * layers}
     kinds, full = config.get("layer_types"), config["max_window_layers"]
@@ -198,7 +198,7 @@ def _qwen3(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 
 def _mistral(config: Config, variant: str | None) -> Mapping[str, Any]:
-    return {"windows": (config["sliding_window"],) * config["num_hidden_layers"]}
+    return {"windows": (config.get("sliding_window"),) * config["num_hidden_layers"]}
 
 
 def _chatglm(config: Config, variant: str | None) -> Mapping[str, Any]:
@@ -256,18 +256,18 @@ def _gemma(config: Config, variant: str | None) -> Mapping[str, Any]:
 
 def _gemma2(config: Config, variant: str | None) -> Mapping[str, Any]:
     layers = config["num_hidden_layers"]
-    dim = config["head_dim"] or config["hidden_size"] // config["num_attention_heads"]
+    dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     kinds = config.get("layer_types") or ["sliding_attention", "full_attention"] * layers
     act = config.get("hidden_activation") or "gelu_pytorch_tanh"
-    window = config["sliding_window"]
+    window = config.get("sliding_window")
     return {
         **_gemma(config, variant),
         "activation": _SAME_ACTIVATION.get(act, act),
         "after_norms": True,
         "windows": tuple(window if kind == "sliding_attention" else None for kind in kinds[:layers]),
         "scores": math.sqrt(dim / config["query_pre_attn_scalar"]),
-        "scores_cap": config["attn_logit_softcapping"],
-        "logits_cap": config["final_logit_softcapping"],
+        "scores_cap": config.get("attn_logit_softcapping"),
+        "logits_cap": config.get("final_logit_softcapping"),
     }
 
 
