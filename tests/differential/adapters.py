@@ -6,6 +6,7 @@ The judge is peft's forward with the adapter that it reads from the folder, unme
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ class AdapterCase:
 
     def judged(self, room: Room) -> Outcome:
         base = room.keep(("adapter", self.family, str(self.tied)), lambda: _base(self.family, self.tied, room))
-        made = room.last("adapters", self.source, lambda: _trained(self, base, room))
+        made = room.last("adapters", self.source, lambda: _trained(self, base, room), _dropped)
         if isinstance(made, str):
             return unjudged(self.id, made)
 
@@ -175,6 +176,12 @@ def _base(family: str, tied: bool, room: Room) -> Path:
     one = native(family)
     one.make(folder, one.config(tie_word_embeddings=tied))
     return folder
+
+
+def _dropped(old: Trained | str) -> None:
+    if isinstance(old, Trained):
+        for folder in old.folders:
+            shutil.rmtree(folder)
 
 
 def _trained(case: AdapterCase, base: Path, room: Room) -> Trained | str:

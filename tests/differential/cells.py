@@ -6,6 +6,7 @@ written, and else the reference decoder of that family, which is the second best
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -114,14 +115,16 @@ def _faults(case: Golden, artefact: Artefact, plan: Plan, room: Room) -> list[Fa
     output = product.written(plan, room, lambda folder: logits_of(folder, plan.target, truth["input_ids"], variant), variant)
     faults = output.verified(plan).faults(truth["logits"], max(tolerance, judge.SAME))
     if not isinstance(output.logits, str):
-        faults += _of_inverse(case, artefact, plan, output.folder, room)
+        back = room.fresh("back")
+        faults += _of_inverse(case, artefact, plan, output.folder, back)
+        shutil.rmtree(back, ignore_errors=True)
     output.gone()
     return faults
 
 
-def _of_inverse(case: Golden, artefact: Artefact, plan: Plan, out: Path, room: Room) -> list[Fault]:
+def _of_inverse(case: Golden, artefact: Artefact, plan: Plan, out: Path, back: Path) -> list[Fault]:
     """The output planned back to the family of the source: its bytes where all were moved, else its function."""
-    back, variant = room.fresh("back"), VARIANTS.get(case.name)
+    variant = VARIANTS.get(case.name)
     if any(family.partial and family.label == artefact.label for family in families()):
         return []
     files = len(list(case.checkpoint.glob("consolidated.*.pth"))) or 1
