@@ -21,6 +21,8 @@ from mappings import families
 from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import DERIVED
 from tests.oracle import transformers
+from tests.shared import needs_shared
+from tests.tokenizer.vendors import TOKENIZERS, rows, vendor_files
 from tests.trained.corpus import ASKED
 from tests.trained.documents import model_json
 from tests.trained.kinds import KINDS, Kind
@@ -155,3 +157,37 @@ def test_a_llamas_tokenizer_json_keeps_the_ids_that_the_library_gives_from_it(sa
         for text in texts:
             for framed in (False, True):
                 assert encoded(ours, text, framed) == encoded(theirs, text, framed), (target, text, framed)
+
+
+@needs_shared
+@pytest.mark.parametrize("target", ["llama", "mistral", "glm", "qwen2"])
+def test_llama_2_with_both_its_files_keeps_what_the_library_gives_from_them(target: str, tmp_path: Path) -> None:
+    vendor = TOKENIZERS / "llama2" / "vendor"
+    files = {path.name: path.read_bytes() for path in vendor.iterdir() if path.name != "provenance.json"}
+    try:
+        converted(files, "llama", ("llama", target), tmp_path)
+    except ConversionError as refused:
+        assert target == "qwen2" and "would give other ids" in str(refused)
+        return
+    theirs, ours = (built(tmp_path / f"{side}-{target}") for side in ("source", "out"))
+    texts = [row["text"] for row in rows("llama2", "golden")]
+    for text in (*texts, *(f"<s>{text}" for text in texts), *(f"a</s> {text}" for text in texts[::3])):
+        assert encoded(ours, text) == encoded(theirs, text), text
+
+
+@needs_shared
+@pytest.mark.parametrize("vendor", ["chinese_llama", "baichuan2", "qwen1"])
+def test_vendors_files_have_their_own_ids_in_another_family_or_are_refused(vendor: str, tmp_path: Path) -> None:
+    family = {"chinese_llama": "llama", "baichuan2": "baichuan", "qwen1": "qwen"}[vendor]
+    refused = set()
+    for target in THREE:
+        try:
+            converted(vendor_files(vendor), family, (family, target), tmp_path)
+        except ConversionError as error:
+            assert "would give other ids" in str(error)
+            refused.add(target)
+            continue
+        ours = built(tmp_path / f"out-{target}")
+        for row in rows(vendor, "golden"):
+            assert encoded(ours, row["text"]) == row["ids_plain"], row["text"]
+    assert refused == {"chinese_llama": {"qwen2", "glm"}, "baichuan2": {"qwen2"}, "qwen1": set()}[vendor]
