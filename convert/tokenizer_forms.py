@@ -16,6 +16,7 @@ from typing import Final
 from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
 from surgery.errors import ConversionError, quote, show
 from surgery.tokenizer.adapt import read_object
+from surgery.tokenizer.check import Check
 from surgery.tokenizer.export import FAST, TokenizerFiles
 from surgery.tokenizer.probe import PROBE, specials_inside
 
@@ -123,14 +124,16 @@ def _forms(made: TokenizerFiles, files: Mapping[str, bytes], theirs: Built | Not
     own = {**files, **template, "tokenizer_config.json": f"{json.dumps(said, ensure_ascii=False, indent=2)}\n".encode()}
     kept = f"SRC's own tokenizer_config.json is kept, whose class ({theirs.name}) cuts some text otherwise than the file alone"
     own_class = str(said.get("tokenizer_class", theirs.name))
-    yield replace(made, files=MappingProxyType(own), tokenizer_class=own_class, notices=(kept,))
+    check = Check("what AutoTokenizer builds from SRC's own files", len(PROBE), independent=False)
+    yield replace(made, files=MappingProxyType(own), tokenizer_class=own_class, check=check, notices=(kept,))
     if theirs.saved is not None:
         changed = (
             f"tokenizer.json is what the library makes of SRC's ({theirs.name} lays its own parts over the file), so that every "
             "class gives the same ids"
         )
         written = {name: content for name, content in made.items() if name != "tokenizer.model"}
-        yield replace(made, files=MappingProxyType({**written, "tokenizer.json": theirs.saved}), notices=(changed,))
+        files = {**written, "tokenizer.json": theirs.saved}
+        yield replace(made, files=MappingProxyType(files), check=check, notices=(changed,))
 
 
 def _compared(
