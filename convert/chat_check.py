@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from convert.checkpoint import Checkpoint
+from convert.auto_tokenizer import Built
+from convert.checkpoint import Checkpoint, read_bytes
 from convert.edits.tokens import tokenizer_files
 from convert.prepare import identify
-from convert.tokenizing import has_tokenizer
+from convert.tokenizing import has_tokenizer, installed
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, show
@@ -152,7 +153,8 @@ class _Side:
         )
         made = export(recipe, files, chat_template=template)
         specials = [text for text in made.facts.specials.values() if text.strip()]
-        return cls(template, _names(made), _engine(made, files, family), made.facts.max_id, specials, by)
+        config = read_bytes(checkpoint.documents["config.json"]) if "config.json" in checkpoint.documents else None
+        return cls(template, _names(made), _engine(made, files, family, config), made.facts.max_id, specials, by)
 
     def ids(self, messages: Sequence[Message]) -> tuple[int, ...] | str:
         """The prompt's ids, or why the template refuses."""
@@ -185,7 +187,12 @@ def _names(made: TokenizerFiles) -> dict[str, str]:
     return {f"{part}_token": by_id[place] for part, place in parts.items() if place in by_id}
 
 
-def _engine(made: TokenizerFiles, files: Mapping[str, bytes], family: str) -> Any:
+def _engine(made: TokenizerFiles, files: Mapping[str, bytes], family: str, config: bytes | None) -> Any:
+    """Text to ids; a tokenizer.json is asked through the class that the library takes for the folder, which may say more."""
+    library = installed() if made.truth is None else None
+    built = library.build(files, config) if library is not None else None
+    if isinstance(built, Built):
+        return built.encode
     if "tokenizer.json" not in made:
         return processor(made["tokenizer.model"]).encode
     return encoder(load(as_tokenizer_json(files, partial(recipe_for, family))))

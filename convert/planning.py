@@ -111,6 +111,7 @@ class TokenizerPlan:
     rows: int  # of the embedding: no id may reach it
     how: str = "convert"  # or canonical: SentencePiece scores made to differ
     beyond: bool = False  # ids may reach it, which is said
+    target: str = ""  # the family that is written, for messages
 
 
 @dataclass(frozen=True)

@@ -313,7 +313,7 @@ def _tokenizer(artefact: Artefact, target: Family, how: How, beyond: bool) -> To
     names = tuple(name for name in carried(artefact.origin) if not is_licence(name))
     if how == "carry" or not CONTAINERS[target.stored].hub or not has_tokenizer(names):
         return None
-    return TokenizerPlan(names, artefact.family, artefact.model.facts["vocab"], how, beyond)
+    return TokenizerPlan(names, artefact.family, artefact.model.facts["vocab"], how, beyond, target.label)
 
 
 def _as_dtype(model: Model, dtype: str | None) -> Model:

@@ -13,7 +13,7 @@ _KINDS = {
 #: how Python, torch, C++ and the loader of libraries complain when memory is refused
 _STARVED = (
     "MemoryError", "bad_alloc", "annot allocate memory", "an't allocate memory", "not enough memory",
-    "failed to map segment",
+    "failed to map segment", "memory allocation of",
 )  # fmt: skip
 _OF_LIBRARIES = (OSError, RuntimeError, ImportError)  # what they complain with
 

@@ -83,6 +83,7 @@ def written_text(plan: Plan, done: Written) -> str:
     lines.append(f"  {_count(plan.tensors, 'tensor')}, {size(plan.nbytes)} in {_count(len(plan.files), 'file')}")
     if done.tokenizer is not None:
         lines.append(f"  tokenizer: {done.tokenizer.size} tokens, {done.tokenizer.check}")
+        lines.append(f"  tokenizer: {done.tokenizer.ids}")
         lines += [f"  tokenizer: {notice}" for notice in done.tokenizer.notices]
     lines += [f"  {line}" for line in (done.verdict.lines() if done.verdict is not None else ["not verified"])]
     return "\n".join([*lines, f"written: {done.out}"])

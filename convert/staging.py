@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,11 @@ class Staging:
         sync_directory(self.path)
         rename_no_replace(self.path, out)
         sync_directory(out.parent)
+
+    def give_up(self) -> None:
+        """Leave nothing of a run that was refused before its first shard; what earlier runs finished stays."""
+        if not self.proven:
+            shutil.rmtree(self.path)
 
     def set_aside(self, name: Path) -> Path:
         """Keep a refused output under another name; returns the name used."""

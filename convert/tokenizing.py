@@ -7,22 +7,29 @@ tokenizer files, writes the new ones into the staging directory and reports what
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import convert.children as children
 from convert.checkpoint import Checkpoint
 from convert.refusal import kind_of
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, LimitExceeded
+
+if TYPE_CHECKING:
+    from convert.auto_tokenizer import AutoTokenizers
+    from convert.planning import TokenizerPlan
 
 How = Literal["convert", "canonical", "carry"]
 
 #: what any kind of tokenizer is told by; a checkpoint with none of these has no tokenizer
 _TELLING = ("tokenizer.json", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe")
 _ENDINGS = (".model", ".tiktoken")
+_SECONDS = 900  # the largest vocabulary known takes a minute on a busy machine
+_MEMORY = 6_000_000_000  # bytes beyond what the libraries map
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class TokenizerReport:
     max_id: int
     check: str
     identical: bool
+    ids: str  # how they were compared as the library builds both folders
+    recorded: str  # the same for the manifest, which no library's version changes
     notices: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -44,6 +53,7 @@ class TokenizerReport:
             "class": self.tokenizer_class,
             "tokens": self.size,
             "check": self.check,
+            "ids": self.recorded,
             "notices": list(self.notices),
         }
 
@@ -55,28 +65,34 @@ def has_tokenizer(names: Iterable[str]) -> bool:
 
 def write_tokenizer(
     checkpoint: Checkpoint,
-    names: Iterable[str],
-    family: str,
-    rows: int,
+    wanted: TokenizerPlan,
     out: Path,
     *,
-    how: str = "convert",
-    beyond: bool = False,
+    config: bytes | None,
 ) -> TokenizerReport:
-    """Convert the tokenizer files ``names`` of a checkpoint into ``out``; ``rows`` is how many ids the embedding has.
+    """Convert the tokenizer of a checkpoint into ``out``, the folder of an output whose config.json is ``config``.
 
-    ``how`` may be canonical, which makes equal scores of SentencePiece pieces differ. ``ConversionError`` where the files
-    are damaged, of no known kind, or name more ids than the embedding has rows, unless ids ``beyond`` them are allowed.
+    ``ConversionError`` where the files are damaged, of no known kind, or name more ids than the embedding has rows, unless
+    those are allowed; also where the library would build a tokenizer of other ids from them. ``LimitExceeded`` where that
+    takes too long or too much memory.
     """
     task = {
-        "files": {name: str(checkpoint.documents[name].path) for name in names},
-        "family": family,
-        "rows": rows,
+        "files": {name: str(checkpoint.documents[name].path) for name in wanted.names},
+        "family": wanted.family,
+        "rows": wanted.rows,
+        "how": wanted.how,
+        "beyond": wanted.beyond,
+        "target": wanted.target,
+        "configs": [_text(checkpoint), config.decode() if config is not None else None],
         "out": str(out),
-        "how": how,
-        "beyond": beyond,
     }
-    done = children.run("convert.tokenizing:child", task)
+    try:
+        done = children.run("convert.tokenizing:child", task, env={**os.environ, "HF_HUB_OFFLINE": "1"}, seconds=_SECONDS)
+    except children.TooLong:
+        raise LimitExceeded(
+            f"converting the tokenizer took more than {_SECONDS} seconds, which no tokenizer needs: its files make work without "
+            "end, or the machine has other work. --tokenizer carry copies them as they are, unchecked."
+        ) from None
     try:
         found = json.loads(done.answer("converts the tokenizer"))
     except ConversionError as refused:
@@ -87,13 +103,36 @@ def write_tokenizer(
     return TokenizerReport(**{**found, "notices": tuple(found["notices"])})
 
 
+def _text(checkpoint: Checkpoint) -> str | None:
+    found = checkpoint.documents.get("config.json")
+    return found.path.read_text(encoding="utf-8") if found is not None else None
+
+
 def child() -> None:
     """The child: a task as JSON on stdin, a report as JSON on stdout."""
+    from convert.verification.child import forbid_network, limit_memory
+
     task: dict[str, Any] = json.load(sys.stdin)
-    json.dump(_convert(task), sys.stdout)
+    forbid_network()
+    library = installed()
+    limit_memory(_MEMORY)
+    report = convert_files(task, library)
+    json.dump(report, sys.stdout)
 
 
-def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
+def installed() -> AutoTokenizers | None:
+    """The library that builds tokenizers for users, where it is installed."""
+    from convert.auto_tokenizer import AutoTokenizers
+
+    try:
+        return AutoTokenizers()
+    except ImportError:
+        return None
+
+
+def convert_files(task: Mapping[str, Any], library: AutoTokenizers | None) -> dict[str, Any]:
+    """Carry out a task of ``write_tokenizer``, in this process: the report as JSON values."""
+    from convert.tokenizer_forms import NO_LIBRARY, choose
     from mappings.chat import template_for
     from mappings.tokenizers import recipe_for
     from surgery.tokenizer.export import export
@@ -113,6 +152,13 @@ def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
                 f"{mismatch}. Use the tokenizer that belongs to these weights; --allow-vocab-mismatch writes it all the same."
             )
         notices.append(mismatch)
+    ids = recorded = NO_LIBRARY
+    if library is not None:
+        source, target = (text.encode() if text is not None else None for text in task["configs"])
+        chosen = choose(made, files, (source, target), task["target"], library)
+        mismatches = notices[len(made.notices) :]
+        made, ids, recorded = chosen.made, chosen.ids, chosen.recorded
+        notices = [*made.notices, *mismatches]
     for name, content in made.items():
         (Path(task["out"]) / name).write_bytes(content)
     return {
@@ -122,5 +168,7 @@ def _convert(task: Mapping[str, Any]) -> dict[str, Any]:
         "max_id": made.facts.max_id,
         "check": str(made.check),
         "identical": made.check.identical,
+        "ids": ids,
+        "recorded": recorded,
         "notices": notices,
     }

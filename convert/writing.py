@@ -34,7 +34,7 @@ from convert.stream import Scratch, Source, ahead, stream
 from convert.system import keep_freed_memory, start_writeback
 from convert.tokenizing import TokenizerReport, write_tokenizer
 from surgery.dtypes import ITEMSIZE
-from surgery.errors import StorageFailed, VerificationFailed, show
+from surgery.errors import ConversionError, StorageFailed, VerificationFailed, show
 
 ReadBack = Literal["cache", "disk", "off"]
 
@@ -111,11 +111,11 @@ def write(
         try:
             _check_space(plan, stage)
             resumed = tuple(stage.proven)
+            tokenizer = _write_tokenizer(plan, stage)
             run.shards(workers)
             sources.unchanged()
             for name, content in {**plan.documents, **_copies(plan)}.items():
                 _write_document(stage.file(name), content)
-            tokenizer = _write_tokenizer(plan, stage)
             verdict = verify(stage.path) if verify is not None else None
             interrupts.check()
             if verdict is not None and not verdict.passed:
@@ -271,12 +271,14 @@ def _copies(plan: Plan) -> Mapping[str, bytes]:
 
 
 def _write_tokenizer(plan: Plan, stage: Staging) -> TokenizerReport | None:
+    """Before the first shard: a tokenizer that cannot be converted is refused while there is nothing to throw away."""
     if plan.tokenizer is None:
         return None
-    wanted = plan.tokenizer
-    report = write_tokenizer(
-        plan.checkpoint, wanted.names, wanted.family, wanted.rows, stage.path, how=wanted.how, beyond=wanted.beyond
-    )
+    try:
+        report = write_tokenizer(plan.checkpoint, plan.tokenizer, stage.path, config=plan.documents.get("config.json"))
+    except ConversionError:
+        stage.give_up()
+        raise
     for entry in stage.path.iterdir():
         if entry.suffix != ".safetensors":
             sync_file(entry)

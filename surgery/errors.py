@@ -65,6 +65,16 @@ def show(untrusted: object, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
 
 
+def quote(text: str, longest: int = _LONGEST) -> str:
+    """A user's own words as they were written, quoted: only what no terminal should be given is escaped.
+
+    >>> quote("灯塔\\x1b[31m")
+    "'灯塔\\\\x1b[31m'"
+    """
+    quoted = repr(text)
+    return quoted if len(quoted) <= longest else f"{quoted[:longest]}... ({len(quoted)} characters)"
+
+
 def listed(names: object, most: int = 5) -> str:
     """The first few of many names, and how many more there are.
 

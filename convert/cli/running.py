@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -20,6 +21,8 @@ from convert.refusal import as_refusal
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
     """Run a click command; returns the exit status. Errors go to stderr as one paragraph, tracebacks to a log file."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a user's words are printed as they are, where the terminal has the letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = command.main(args=arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()

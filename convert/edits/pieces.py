@@ -12,10 +12,13 @@ from typing import Any, Literal
 from convert.edits.tokens import read_addition, read_file, read_lines
 from convert.staging import sync_directory
 from convert.system import rename_no_replace
-from surgery.errors import OutputBusy, StorageFailed, UsageError, listed, show
-from surgery.tokenizer.pieces import Scores, add_piece, add_pieces
+from surgery.errors import OutputBusy, StorageFailed, UsageError, listed, quote, show
+from surgery.tokenizer.grow import merged
+from surgery.tokenizer.pieces import Scores, add_piece
 from surgery.tokenizer.sources import looks_like_tiktoken, read_sentencepiece
 from surgery.tokenizer.training import train_pieces
+
+_LISTED = 20  # of what was left out for one reason; --json has all
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,35 @@ def merge_tokenizer(
         raise UsageError("there is nothing to add: give --add or --append.")
     lines: list[str] = []
     counts: dict[str, int] = {}
+    left: list[dict[str, str]] = []
     if add is not None:
         addition = read_addition(add, condition=condition, most=most)
-        words = [token if isinstance(token, str) else token.decode() for token in addition.tokens if _is_text(token)]
-        merge = add_pieces(data, words, scores, chains=not addition.trained)
+        merge = merged(data, addition, scores)
         data = merge.model
+        no_text = {piece.text for piece in addition.pieces if piece.kind != "normal"}
         counts = {
-            "added": len(merge.added), "duplicates": len(merge.duplicates), "skipped": len(merge.skipped),
-            "unreachable": len(merge.unreachable),
+            "added": len(merge.added), "duplicates": sum(piece not in no_text for piece in merge.duplicates),
+            "skipped": len(merge.skipped), "unreachable": len(merge.unreachable),
         }  # fmt: skip
+        left = [{"piece": piece, "reason": reason} for piece, reason in merge.skipped]
         lines.append(f"{merge.report} (scores {scores})")
-        lines += [f"skipped {show(piece)}: {reason}" for piece, reason in merge.skipped[:5]]
+        lines += [f"left out: {line}" for line in by_reason(merge.skipped)]
         if merge.unreachable:
-            lines.append(f"out of reach, since text is cut otherwise: {listed(map(show, merge.unreachable), 5)}")
+            lines.append(f"out of reach, since text is cut otherwise: {listed(map(quote, merge.unreachable), 5)}")
     for piece in append:
         data = add_piece(data, piece)
     pieces = size + counts.get("added", 0) + len(append)
     _write(Path(out), data)
-    return Merged({**counts, "appended": len(append), "pieces": pieces}, (*lines, f"{size} pieces become {pieces}"))
+    said = {**counts, "left": left, "appended": len(append), "pieces": pieces}
+    return Merged(said, (*lines, f"{size} pieces become {pieces}"))
+
+
+def by_reason(skipped: Iterable[tuple[str, str]]) -> list[str]:
+    """What was left out, a line for each reason, as the user wrote it."""
+    tokens: dict[str, list[str]] = {}
+    for token, reason in skipped:
+        tokens.setdefault(reason, []).append(token)
+    return [f"{len(each)}, because {reason}: {listed(map(quote, each), _LISTED)}" for reason, each in tokens.items()]
 
 
 def train(
@@ -84,13 +98,6 @@ def train(
     )
     _write(Path(out), model)
     return read_sentencepiece(Path(out).name, model).size
-
-
-def _is_text(token: bytes | str) -> bool:
-    try:
-        return isinstance(token, str) or bool(token.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def _refuse_taken(out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,18 @@ from convert.checkpoint import Checkpoint, read_bytes
 from convert.documents import is_licence
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, LimitExceeded, StorageFailed, UsageError, show
-from surgery.tokenizer.donors import Filter, among, cjk, donor_tokens, kept, matching, words
+from surgery.tokenizer.donors import (
+    Filter,
+    among,
+    cjk,
+    donor_pieces,
+    donor_tokens,
+    kept,
+    kept_pieces,
+    matching,
+    piece_texts,
+    words,
+)  # fmt: skip
 from surgery.tokenizer.grow import Addition, as_tokenizer_json
 from surgery.tokenizer.sources import LARGEST
 
@@ -59,15 +71,18 @@ def read_file(path: Path) -> bytes:
         raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
 
 
-def read_tokens(source: str | Path) -> tuple[tuple[bytes | str, ...], bool]:
-    """The tokens of a file or folder, and whether they hold the steps towards each other, as a trained model's do."""
+def read_tokens(source: str | Path) -> Addition:
+    """The tokens of a file or folder; those of a trained model hold the steps towards each other."""
     path = Path(source)
     if path.is_dir():
         files = folder_files(path)
         value = as_tokenizer_json(files, partial(recipe_for, ""))
-        return donor_tokens("tokenizer.json", json.dumps(value).encode()), False
+        return Addition(donor_tokens("tokenizer.json", json.dumps(value).encode()))
     data = read_file(path)
-    return donor_tokens(path.name, data), path.name.endswith(".model")
+    pieces = donor_pieces(path.name, data)
+    if pieces:
+        return Addition(piece_texts(pieces), trained=True, pieces=pieces)
+    return Addition(donor_tokens(path.name, data), trained=path.name.endswith(".model"))
 
 
 def read_addition(
@@ -79,11 +94,13 @@ def read_addition(
     special: bool = False,
 ) -> Addition:
     """What to add: the tokens of ``source`` that meet ``condition``, the first ``most`` of them, and ``atoms``."""
-    tokens, trained = read_tokens(source) if source is not None else ((), False)
+    found = read_tokens(source) if source is not None else Addition()
     if condition is not None or most is not None:
-        tokens = kept(tokens, read_filter(condition), most)
-    found = Addition(tokens, trained, tuple(atoms), special)
-    if not found.tokens and not found.atoms:
+        wanted = read_filter(condition)
+        pieces = kept_pieces(found.pieces, wanted, most)
+        found = replace(found, tokens=kept(found.tokens, wanted, most), pieces=pieces)
+    found = replace(found, atoms=tuple(atoms), special=special)
+    if not (found.tokens or found.atoms or found.pieces):
         said = f" that meets --filter {show(condition)}" if condition else ""
         where = f"{show(str(source))} has no token{said}" if source else "give --add FILE, or --tokens TEXT"
         raise UsageError(f"there is nothing to add: {where}.")

@@ -13,7 +13,6 @@ Tokens alone decide what is written, so plans of the same input are the same.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint
 from convert.edits.initial import fill_of
+from convert.edits.pieces import by_reason
 from convert.edits.tokens import tokenizer_files, tokenizer_names
 from convert.planning import Plan, document
 from convert.prepare import plan_artefact
@@ -28,7 +28,7 @@ from convert.tokenizing import has_tokenizer
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.edits.vocabulary import extend_rows
-from surgery.errors import ConversionError, listed, show
+from surgery.errors import ConversionError, listed, quote, show
 from surgery.model import Artefact
 from surgery.tokenizer.check import Encode
 from surgery.tokenizer.grow import Addition, Grown, grow
@@ -76,7 +76,7 @@ def extend_vocab(
     if not count:
         raise ConversionError(
             f"none of the {len(addition.tokens) + len(addition.atoms)} tokens is new: {len(grown.duplicates)} are there already, "
-            f"{_skipped(grown) or 'none is refused'}. There is nothing to write."
+            f"{_refused(grown)}. There is nothing to write."
         )
     rows = _up(max(old, grown.first + count), pad_to)
     fill = fill_of(init, artefact, grown, seed=seed, k=k)
@@ -178,22 +178,19 @@ def _became(grown: Grown) -> list[str]:
     steps = f" and {grown.steps} steps towards them" if grown.steps else ""
     lines = [
         f"tokenizer ({grown.kind}, {grown.tokenizer_class}): {asked} tokens added{steps}, {len(grown.duplicates)} there already, "
-        f"{_skipped(grown) or 'none skipped'}"
+        f"{len(grown.skipped) or 'none'} skipped",
+        *(f"left out: {line}" for line in by_reason(grown.skipped)),
     ]
     if grown.unreachable:
         lines.append(
             f"{len(grown.unreachable)} of them cannot be reached, since text is cut otherwise: "
-            f"{listed(map(show, grown.unreachable), 4)}"
+            f"{listed(map(quote, grown.unreachable), 4)}"
         )
     return [*lines, *grown.notices]
 
 
-def _skipped(grown: Grown) -> str:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for token, reason in grown.skipped:
-        reasons[reason].append(token)
-    told = (f"{len(tokens)} skipped because {reason} ({listed(map(show, tokens), 3)})" for reason, tokens in reasons.items())
-    return "; ".join(told)
+def _refused(grown: Grown) -> str:
+    return "; ".join(f"left out are {line}" for line in by_reason(grown.skipped)) or "none is refused"
 
 
 def _cut(ids: Sequence[int]) -> list[tuple[int, ...]]:

@@ -49,13 +49,13 @@ def generic(source: Source, adds_bos: bool = True) -> Recipe:
 
 def configuration(files: Mapping[str, bytes]) -> dict[str, Any]:
     """tokenizer_config.json, with special_tokens_map.json and added_tokens.json where it has nothing itself."""
-    config = _object(files, "tokenizer_config.json")
-    for key, value in _object(files, "special_tokens_map.json").items():
+    config = read_object(files, "tokenizer_config.json")
+    for key, value in read_object(files, "special_tokens_map.json").items():
         config.setdefault(key, value)
     _refuse_misshapen(config)
     added = {
         _id("added_tokens.json", place, text): {"content": text, "special": False}
-        for text, place in _object(files, "added_tokens.json").items()
+        for text, place in read_object(files, "added_tokens.json").items()
     }
     named = {token_text(config.get(f"{role}_token")) for role in ROLES} | set(
         map(token_text, config.get("additional_special_tokens") or ())
@@ -85,7 +85,8 @@ def _id(name: str, place: object, text: str) -> str:
     )
 
 
-def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+def read_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    """The JSON object in a file, empty where there is no such file."""
     value = read_json(name, files[name]) if name in files else {}
     if not isinstance(value, dict):
         raise ConversionError(f"{show(name)} is not a JSON object; it is another file under that name")

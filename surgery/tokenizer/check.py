@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,41 @@ def _library(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], patter
         encoder(tokenizer),
         independent=False,
     )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the ids of a text are: special tokens in it first, each part between them as the source's engine has it."""
+
+    name: str
+    encode: Encode
+    front: tuple[int, ...]  # what stands in front of a text
+
+
+def truth(own: Engine, added: Iterable[Mapping[str, Any]], front: tuple[int, ...]) -> Truth:
+    """The engine with the tokens that are looked for before it, given as a tokenizer.json has them (``added_tokens``).
+
+    That is how the vendors' own classes encode: they split a text at its special tokens and give what is between to the
+    engine, each part by itself.
+    """
+    tokens = {token["content"]: token for token in added}
+    ids = {text: token["id"] for text, token in tokens.items()}
+    cut = re.compile("|".join(f"({re.escape(text)})" for text in sorted(tokens, key=len, reverse=True)) or "(?!)")
+
+    def encode(text: str) -> list[int]:
+        found: list[int] = []
+        at, strip = 0, False
+        for match in (*cut.finditer(text), None):
+            part = text[at : match.start() if match is not None else None]
+            token = tokens[match.group()] if match is not None else {}
+            part = part.lstrip() if strip else part
+            found += own.encode(part.rstrip() if token.get("lstrip") else part)
+            if match is not None:
+                found.append(ids[match.group()])
+                at, strip = match.end(), token["rstrip"]
+        return found
+
+    return Truth(own.name, encode, front)
 
 
 def compare(own: Engine, written: Encode, reason: Callable[[str], str], strings: Iterable[str] = PROBE) -> Check:

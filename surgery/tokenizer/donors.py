@@ -12,6 +12,7 @@ from surgery.tokenizer.alphabet import unspell
 from surgery.tokenizer.facts import is_byte_level
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.sources import (
+    Piece,
     looks_like_tiktoken,
     read_sentencepiece,
     read_tiktoken,
@@ -39,7 +40,19 @@ def donor_tokens(name: str, data: bytes) -> tuple[bytes | str, ...]:
         return tuple(token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1)
     if name.endswith(".txt"):
         return words(name, data)
-    pieces = read_sentencepiece(name, data).pieces
+    return piece_texts(read_sentencepiece(name, data).pieces)
+
+
+def donor_pieces(name: str, data: bytes) -> tuple[Piece, ...]:
+    """All pieces of a donor that is a SentencePiece model, those that are no text included; none of another donor."""
+    refuse_pointer(name, data)
+    if name.endswith((".json", ".txt")) or looks_like_tiktoken(data):
+        return ()
+    return read_sentencepiece(name, data).pieces
+
+
+def piece_texts(pieces: Iterable[Piece]) -> tuple[str, ...]:
+    """The text of each piece that is of text."""
     return tuple(piece.text.replace(SPACE, " ") for piece in pieces if piece.kind == "normal")
 
 
@@ -92,6 +105,11 @@ def among(wanted: Iterable[str]) -> Filter:
 def kept(tokens: Iterable[bytes | str], condition: Filter, most: int | None = None) -> tuple[bytes | str, ...]:
     """The donor's tokens that are text and meet the condition, the first `most` of them."""
     return tuple(islice((token for token in tokens if (text := _text(token)) is not None and condition(text)), most))
+
+
+def kept_pieces(pieces: Iterable[Piece], condition: Filter, most: int | None = None) -> tuple[Piece, ...]:
+    """The donor's pieces that meet the condition, the first `most` of them, whatever their kind."""
+    return tuple(islice((piece for piece in pieces if condition(piece.text.replace(SPACE, " "))), most))
 
 
 def _text(token: bytes | str) -> str | None:

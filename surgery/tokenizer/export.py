@@ -11,7 +11,7 @@ from typing import Any, Literal
 from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import DERIVED, ROLES, adapt, configuration
 from surgery.tokenizer.build import build
-from surgery.tokenizer.check import Check, compare, engine, reason
+from surgery.tokenizer.check import Check, Encode, Truth, compare, engine, reason, truth
 from surgery.tokenizer.facts import TokenizerFacts, encoder, facts, load, token_text
 from surgery.tokenizer.pieces import canonical
 from surgery.tokenizer.probe import PROBE
@@ -41,6 +41,9 @@ class TokenizerFiles(Mapping[str, bytes]):
     facts: TokenizerFacts
     check: Check
     notices: tuple[str, ...] = ()
+    truth: Truth | None = None  # None: a tokenizer.json is carried, and nothing else says what its ids are
+    says: Encode | None = None  # the ids that the files give by themselves, whatever class a library takes
+    specials: tuple[str, ...] = ()  # looked for in text before all else, those with a part to play first
 
     def __getitem__(self, name: str) -> bytes:
         return self.files[name]
@@ -87,7 +90,14 @@ def _built(
 ) -> TokenizerFiles:
     value = build(source, recipe)
     tokenizer = load(value)
-    check = compare(engine(source, recipe), encoder(tokenizer), reason(source))
+    its_engine = engine(source, recipe)
+    check = compare(its_engine, encoder(tokenizer), reason(source))
+    listed = {special.text for special in (*recipe.specials, *recipe.numbered.values())}
+    added = {token["content"]: token for token in value["added_tokens"]}
+    front = tuple(added[name]["id"] for name in recipe.prefix)
+    own_ids = truth(its_engine, (added[name] for name in added if name in listed), front)
+    parts = [name for name in recipe.names.items().values() if name in added]  # others are names that only we give a piece
+    specials = tuple(dict.fromkeys((*parts, *added)))
     made = facts(value, _names(recipe), template is not None, tokenizer)
     notices = (*_unused(source), *_unnamed(config, made))
     if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
@@ -95,10 +105,14 @@ def _built(
         own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings, independent=False)
         tied = f"{source.tied:,} pieces tie in score, and which of them counts only sentencepiece knows"
         why = f"no tokenizer.json is written, as it would not be exact on all text: {tied if check.identical else check}"
-        return TokenizerFiles(MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices))
+        return TokenizerFiles(
+            MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices), own_ids, own_ids.encode, specials
+        )
     written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
     differing = () if check.identical else (str(check),)
-    return TokenizerFiles(MappingProxyType(written), recipe.name, FAST, made, check, (*differing, *notices))
+    return TokenizerFiles(
+        MappingProxyType(written), recipe.name, FAST, made, check, (*differing, *notices), own_ids, encoder(tokenizer), specials
+    )
 
 
 def _needs_its_engine(source: SentencePieceModel, recipe: Recipe, check: Check) -> bool:
@@ -122,6 +136,7 @@ def _carried(
 ) -> TokenizerFiles:
     """A tokenizer.json that is there already, byte for byte, with the class that reads it as it is."""
     tokenizer = load(source.value)
+    added = source.value.get("added_tokens") or ()
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
     written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
     notices: list[str] = []
@@ -137,6 +152,8 @@ def _carried(
         made,
         check,
         (*notices, *_front(config, made), *_unnamed(config, made)),
+        says=encoder(tokenizer),
+        specials=tuple(dict.fromkeys((*_names(names).values(), *(token["content"] for token in added)))),
     )
 
 

@@ -18,13 +18,14 @@ from surgery.tokenizer.alphabet import spell
 from surgery.tokenizer.export import export
 from surgery.tokenizer.extend import add_special_tokens, as_text, extend_bpe
 from surgery.tokenizer.facts import Encode, encoder, is_byte_level, load
-from surgery.tokenizer.pieces import Scores, add_pieces, bare, refusal
+from surgery.tokenizer.pieces import Merge, Scores, add_pieces, bare, left_out, merge_pieces, refusal
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.probe import PROBE
 from surgery.tokenizer.processor import processor
 from surgery.tokenizer.recipe import Recipe, Special
 from surgery.tokenizer.sources import (
     SENTENCEPIECE_NAMES,
+    Piece,
     SentencePieceModel,
     looks_like_tiktoken,
     read,
@@ -49,6 +50,7 @@ class Addition:
     trained: bool = False
     atoms: tuple[str, ...] = ()  # found in text before anything else happens to it
     special: bool = False  # atoms are left out of decoded text when special tokens are
+    pieces: tuple[Piece, ...] = ()  # of a SentencePiece model: all, of which the tokens are those of text
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _with_pieces(
     files: Files, base: SentencePieceModel, addition: Addition, recipe_of: RecipeOf, template: Template, scores: Scores
 ) -> Grown:
     words = [text for token in addition.tokens if (text := _text(token)) is not None]
-    merge = add_pieces(base.data, words, scores, chains=not addition.trained)
+    merge = merged(base.data, addition, scores)
     there = {piece.text for piece in base.pieces} | set(merge.added)
     atoms, refused = _atoms(addition.atoms, there)
     first = base.size + len(merge.added)
@@ -134,11 +136,19 @@ def _with_pieces(
         parts=tuple(tuple(cut.encode(text)) for text in texts),
         before=processor(base.data).encode, after=processor(merge.model).encode,
         old={bytes_of(piece.text, False): place for place, piece in enumerate(base.pieces)},
-        steps=sum(piece not in wanted for piece in merge.added),
+        steps=0 if addition.pieces else sum(piece not in wanted for piece in merge.added),
         duplicates=(*(piece for piece in merge.duplicates if piece in wanted), *(a for a in addition.atoms if a in there)),
         skipped=(*merge.skipped, *refused, *_no_text(addition.tokens)),
         unreachable=merge.unreachable, notices=made.notices,
     )  # fmt: skip
+
+
+def merged(base: bytes, addition: Addition, scores: Scores) -> Merge:
+    """A SentencePiece model with the tokens of an addition, its atoms left aside."""
+    if addition.pieces:
+        return merge_pieces(base, addition.pieces, scores)
+    words = [text for token in addition.tokens if (text := _text(token)) is not None]
+    return add_pieces(base, words, scores, chains=not addition.trained)
 
 
 def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template: Template) -> Grown:
@@ -162,7 +172,10 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
         parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
         before=encoder(old), after=encoder(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
-        skipped=(*((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused),
+        skipped=(
+            *((as_text(token, byte_level) or token, why) for token, why in grown.skipped), *refused,
+            *left_out(addition.pieces, spelled_ids(value).keys()),
+        ),
         notices=(*notices, *made.notices),
     )  # fmt: skip
 

@@ -5,18 +5,30 @@ The order of the joined vocabulary is the base's pieces, then the addition's in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, quote, show
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.processor import parsed, processor
-from surgery.tokenizer.sources import FLOOR, read_sentencepiece
+from surgery.tokenizer.sources import FLOOR, Piece, read_sentencepiece
 
 Scores = Literal["canonical", "published"]
+
+#: why a piece of a model that is not of text stays out of a merge, by its kind
+NO_TEXT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "unknown": "it is the unknown piece, which stands for text and is none",
+        "control": "it is a control piece, which no text gives",
+        "user": "it is a user-defined piece, which its own model finds before all merges: --tokens adds it as one",
+        "unused": "it is marked unused, so that its own model never gives it",
+        "byte": "it is a byte, and those belong to the model's own fallback",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,28 @@ class Merge:
 def merge_sentencepiece(base: bytes, addition: bytes, scores: Scores = "canonical") -> Merge:
     """The base model with the addition's pieces behind its own.
 
-    `published` gives every new piece score 0, as Chinese-LLaMA's script did (ymcui/Chinese-LLaMA-Alpaca
-    scripts/merge_tokenizer): it outranks every old merge, so that old words are cut anew. `canonical` continues below
-    the base's lowest score: text without new pieces keeps its ids, and no two pieces tie.
+    `published` is what Chinese-LLaMA's script did (ymcui/Chinese-LLaMA-Alpaca scripts/merge_tokenizer): every piece that
+    the base does not spell, whatever its kind, becomes a normal one of score 0. It outranks every old merge, so that old
+    words are cut anew. `canonical` takes the pieces of text and continues below the base's lowest score: text without new
+    pieces keeps its ids, and no two pieces tie.
     """
-    return add_pieces(base, [piece.text for piece in read_sentencepiece("the addition", addition).pieces], scores)
+    return merge_pieces(base, read_sentencepiece("the addition", addition).pieces, scores)
+
+
+def merge_pieces(base: bytes, pieces: Sequence[Piece], scores: Scores = "canonical") -> Merge:
+    """The base model with these pieces of another, or some of them, as ``merge_sentencepiece`` adds them all."""
+    there = {piece.text for piece in read_sentencepiece("the base", base).pieces}
+    if scores == "published":
+        texts = dict.fromkeys(piece.text for piece in pieces)
+        fresh = {text: 0.0 for text in texts if text not in there}
+        return _joined(base, fresh, tuple(text for text in texts if text in there), ())
+    merge = add_pieces(base, [piece.text for piece in pieces if piece.kind == "normal"], scores)
+    return replace(merge, skipped=(*merge.skipped, *left_out(pieces, there)))
+
+
+def left_out(pieces: Iterable[Piece], there: AbstractSet[str]) -> tuple[tuple[str, str], ...]:
+    """The pieces that are not of text and that a base lacks, each with why only a published merge has it."""
+    return tuple((piece.text, NO_TEXT[piece.kind]) for piece in pieces if piece.kind != "normal" and piece.text not in there)
 
 
 def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical", chains: bool = False) -> Merge:
@@ -70,14 +99,22 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
         else:
             added[text] = None
             there.add(text)
+    lowest = 0.0 if scores == "published" else _lowest(parsed(base))
+    ranked = {text: 0.0 if scores == "published" else lowest - place for place, text in enumerate(added, 1)}
+    return _joined(base, ranked, tuple(duplicates), tuple(skipped.items()))
+
+
+def _joined(
+    base: bytes, added: Mapping[str, float], duplicates: tuple[str, ...], skipped: tuple[tuple[str, str], ...]
+) -> Merge:
+    """The base model with normal pieces of these scores behind its own."""
     model = parsed(base)
-    lowest = _lowest(model)
-    for place, text in enumerate(added, 1):
-        model.pieces.add(piece=text, score=0.0 if scores == "published" else lowest - place)
+    for text, score in added.items():
+        model.pieces.add(piece=text, score=score)
     data: bytes = model.SerializeToString()
     own = bare(data)
     out = tuple(text for text in added if own.encode(text.replace(SPACE, " "), out_type=str) != [text])
-    return Merge(data, tuple(added), tuple(duplicates), tuple(skipped.items()), out)
+    return Merge(data, tuple(added), duplicates, skipped, out)
 
 
 def refusal(text: str) -> str | None:
@@ -152,6 +189,9 @@ def canonical(data: bytes) -> bytes:
 
 def add_piece(data: bytes, text: str) -> bytes:
     """The model with one more normal piece of score 0, as Chinese-Alpaca appended [PAD]; text never reaches it."""
+    reason = refusal(text)
+    if reason is not None:
+        raise ConversionError(f"{quote(text)} cannot be a piece: {reason}; give another text")
     if any(piece.text == text for piece in read_sentencepiece("the base", data).pieces):
         raise ConversionError(f"{show(text)} is a piece of the base already; nothing to add")
     model = parsed(data)

@@ -9,7 +9,7 @@ tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -77,3 +77,14 @@ _INDENTED = tuple(f"  {line}\n" for line in LINES[::3])
 
 # About 300 strings: every line, some of them indented, and some run into each other without a space.
 PROBE: Final = tuple(dict.fromkeys((*LINES, *_PAIRS, *_INDENTED, *SAMPLES.values())))
+
+
+def specials_inside(tokens: Iterable[str]) -> tuple[str, ...]:
+    """Text with special tokens in it: alone, twice, between letters, and beside spaces, line ends and other scripts."""
+    return tuple(
+        text
+        for token in tokens
+        for text in (
+            token, token * 2, f"a{token}b", f" {token} x", f"x {token}", f"{token}\n{token}你好", f"灯塔{token}  的\n",
+        )
+    )  # fmt: skip

@@ -8,10 +8,13 @@ import unicodedata
 import pytest
 import torch
 
+import convert.tokenizing
 import convert.writing
 from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
-from surgery.errors import ConversionError
+from convert.report import written_text
+from convert.tokenizing import convert_files
+from surgery.errors import ConversionError, LimitExceeded
 from tests.goldens import golden
 from tests.oracle import transformers
 from tests.shared import SHARED, needs_shared
@@ -125,3 +128,78 @@ def test_licences_are_carried_and_code_is_not(tmp_path):
     assert "auto_map" not in (tmp_path / "out" / "config.json").read_text()
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {"eos_token_id": 2}
     transformers().GenerationConfig.from_pretrained(tmp_path / "out").save_pretrained(tmp_path / "again")
+
+
+@pytest.mark.parametrize("how", ["convert", "carry"])
+def test_a_family_whose_class_would_give_other_ids_is_refused_before_a_shard_is_written(how, tmp_path, monkeypatch):
+    """transformers 5 builds a tokenizer of its own for the type qwen2, which is Qwen's whatever the files say."""
+    own = kind("minicpm")
+    source = widened(golden("llama-mha").checkpoint, size_of(own), own.files, tmp_path / "source")
+    plan = plan_conversion(open_checkpoint(source), "qwen2", mends=["zero-biases"], tokenizer=how)
+    if how == "carry":
+        convert.writing.write(plan, tmp_path / "out")
+        assert (tmp_path / "out" / "tokenizer.model").read_bytes() == own.files["tokenizer.model"]
+        return
+    monkeypatch.setattr(convert.writing._Run, "shards", lambda *_: pytest.fail("a shard was begun"))
+    said = r"as qwen2 .*other ids than sentencepiece.*Qwen2Tokenizer.*--tokenizer carry"
+    with pytest.raises(ConversionError, match=said) as refused:
+        convert.writing.write(plan, tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
+
+
+def test_shards_of_an_earlier_run_outlive_a_tokenizer_that_is_refused(tmp_path, monkeypatch):
+    own = kind("minicpm")
+    source = widened(golden("llama-mha").checkpoint, size_of(own), own.files, tmp_path / "source")
+    plan = plan_conversion(open_checkpoint(source), "mistral")
+    with monkeypatch.context() as patch, pytest.raises(KeyError):
+        patch.setattr(convert.writing, "_copies", lambda _: {}["a stop behind the shards"])
+        convert.writing.write(plan, tmp_path / "out")
+    with monkeypatch.context() as patch, pytest.raises(ConversionError, match="refused"):
+        patch.setattr(convert.writing, "write_tokenizer", _refuse)
+        convert.writing.write(plan, tmp_path / "out")
+    assert convert.writing.write(plan, tmp_path / "out").resumed == ("model.safetensors",)
+
+
+def _refuse(*_, **__):
+    raise ConversionError("refused")
+
+
+def test_a_run_says_how_ids_were_compared_and_the_manifest_says_it_without_figures(tmp_path):
+    own = kind("minicpm")
+    source = widened(golden("llama-mha").checkpoint, size_of(own), own.files, tmp_path / "source")
+    plan = plan_conversion(open_checkpoint(source), "mistral")
+    done = convert.writing.write(plan, tmp_path / "out")
+    version = transformers().__version__
+    assert f"AutoTokenizer of transformers {version} builds OUT, with sentencepiece: 303 strings" in written_text(plan, done)
+    told = json.loads((tmp_path / "out" / "weightsmith.json").read_text())["tokenizer"]["ids"]
+    assert told == "as AutoTokenizer builds OUT, equal to sentencepiece"
+
+
+def test_without_the_library_ids_are_said_not_to_be_compared(tmp_path):
+    own = kind("minicpm")
+    task = {
+        "files": {}, "family": "minicpm", "rows": size_of(own), "how": "convert", "beyond": False, "target": "qwen2",
+        "configs": [None, '{"model_type": "qwen2"}'], "out": str(tmp_path / "out"),
+    }  # fmt: skip
+    (tmp_path / "out").mkdir()
+    for name, data in own.files.items():
+        (tmp_path / name).write_bytes(data)
+        task["files"][name] = str(tmp_path / name)
+    report = convert_files(task, None)
+    assert report["ids"] == report["recorded"] == "not compared as AutoTokenizer builds them: transformers is not installed"
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_a_tokenizer_that_makes_work_without_end_is_ended(tmp_path, monkeypatch):
+    """Forty times each e becomes two."""
+    own = kind("minicpm3-json")
+    value = json.loads(own.files["tokenizer.json"])
+    step = {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}
+    value["normalizer"] = {"type": "Sequence", "normalizers": [step] * 40}
+    files = {"tokenizer.json": json.dumps(value).encode()}
+    source = widened(golden("llama-mha").checkpoint, 1503, files, tmp_path / "source")
+    monkeypatch.setattr(convert.tokenizing, "_SECONDS", 20)
+    with pytest.raises(LimitExceeded, match=r"more than 20 seconds|want of memory|not enough memory"):
+        convert.writing.write(plan_conversion(open_checkpoint(source), "mistral"), tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
