@@ -32,6 +32,9 @@ def run_child(
     witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
+    narrower: bool = True,
+    asked_rows: tuple[str, str] = ("", ""),
+    shorter: bool = False,
     memory: int | None = None,
     threads: int | None = None,
 ) -> Verdict:
@@ -46,6 +49,7 @@ def run_child(
         "with_transformers": with_transformers, "witness_seconds": witness_seconds, "witness_memory": witness_memory,
         "additions": list(additions),
         "shared": [list(ids) for ids in shared] if shared is not None else None,
+        "narrower": narrower, "asked_rows": list(asked_rows), "shorter": shorter,
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     # large blocks go back when freed: the bound holds
