@@ -31,9 +31,11 @@ _DRAWING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cuto
 #: what the library does where nothing is said (GenerationConfig of transformers 5.23)
 _DEFAULTS: Mapping[str, Any] = {
     "do_sample": False, "num_beams": 1, "num_return_sequences": 1, "temperature": 1.0, "top_k": 50, "top_p": 1.0,
-    "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "length_penalty": 1.0, "diversity_penalty": 0.0,
+    "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "length_penalty": 1.0,
+    "diversity_penalty": 0.0,
     "no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0, "use_cache": True, "early_stopping": False,
-    "num_beam_groups": 1, "renormalize_logits": False, "remove_invalid_values": False, "output_scores": False, "output_logits": False,
+    "num_beam_groups": 1,
+    "renormalize_logits": False, "remove_invalid_values": False, "output_scores": False, "output_logits": False,
     "output_attentions": False, "output_hidden_states": False, "return_dict_in_generate": False,
 }  # fmt: skip
 
