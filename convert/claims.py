@@ -18,6 +18,7 @@ from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.recipe import STEPS
 from convert.remake import remake
+from convert.verification.asked import NOTHING, Asked
 from convert.verification.verdict import Finding
 from convert.wish import Wish
 from surgery.errors import ConversionError, show
@@ -26,11 +27,15 @@ from surgery.values import Exactness
 
 @dataclass(frozen=True)
 class Compared:
-    """Which tokens are compared, and what asked for those that only one side has (empty: nothing)."""
+    """Which tokens are compared, and what asked for those that only one side has."""
 
     shared: Pairs | None
-    gone: str = ""
-    further: str = ""
+    asked: Asked = NOTHING
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether an edit of the vocabulary, or the user, says why texts may be cut with other tokens."""
+        return bool(self.asked.gone or self.asked.claimed)
 
 
 def variant_of(label: str) -> str | None:
@@ -82,18 +87,18 @@ def compared_tokens(source: Checkpoint, output: Checkpoint, asked: str = "") -> 
     both = vocabularies(source, output)
     edit = _vocabulary_edit(output)
     if both is None:
-        return Compared(None, asked, asked)
+        return Compared(None, Asked(gone=asked, further=asked))
     shared = both.pairs(by_part=edit == "transplant-tokenizer")
     if asked:
-        return Compared(shared, asked, asked)
-    gone = ""
-    if not both.lost:
-        gone = "no token of the source's tokenizer has them"
-    elif edit == "trim-vocab" and both.trimmed:
-        gone = "trim-vocab, which weightsmith.json names, made again from both tokenizers"
-    elif edit == "transplant-tokenizer":
-        gone = "transplant-tokenizer, which weightsmith.json names, takes them away"
-    return Compared(shared, gone)
+        return Compared(shared, Asked(gone=asked, further=asked))
+    spoken, because = set(both.source.values()), "no token of the source's tokenizer has them"
+    if (edit == "trim-vocab" and both.trimmed) or edit == "transplant-tokenizer":
+        spoken &= both.kept
+        because = f"{edit}, which weightsmith.json names, left them out, as both tokenizers bear out"
+    beyond = max(spoken, default=-1) + 1
+    claimed = f"weightsmith.json says that {show(edit)} made them, which cannot be made again without its tokens" if edit else ""
+    idle = sorted(set(range(beyond)) - spoken), beyond
+    return Compared(shared, Asked(claimed=claimed, idle=idle, idle_because=because))
 
 
 def manifest_of(output: Checkpoint) -> Mapping[str, Any]:

@@ -51,9 +51,9 @@ class Vocabularies:
         return [before for before, _ in found], [after for _, after in found]
 
     @property
-    def lost(self) -> frozenset[int]:
-        """The source's ids of tokens that the output lacks."""
-        return frozenset(place for token, place in self.source.items() if token not in self.output)
+    def kept(self) -> frozenset[int]:
+        """The source's ids of tokens that the output has, or whose part one of its tokens plays."""
+        return frozenset(place for token, place in self.source.items() if token in self.output) | {*self.parts.values()}
 
     @property
     def trimmed(self) -> bool:

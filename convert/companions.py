@@ -54,13 +54,23 @@ def _tokenizers(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
         yield _not_compared("tokenizer", f"{lacking[0]} has none")
         yield _not_compared("chat template", f"{lacking[0]} has no tokenizer")
         return
-    told = _built(source, output)
+    vague = [name for name, side in sides.items() if not _says_enough(side)]
+    told = _built(source, output) if not vague else {"because": f"{vague[0]} does not say how its vocabulary is used"}
     if "because" in told:
         yield _not_compared("tokenizer", told["because"])
         yield _not_compared("chat template", told["because"])
         return
     yield from _ids(told, compared)
     yield from _prompts(told, compared)
+
+
+def _says_enough(checkpoint: Checkpoint) -> bool:
+    """Whether a library knows what to build: of a bare SentencePiece model each builds another tokenizer."""
+    found = checkpoint.documents.get("tokenizer_config.json")
+    try:
+        return "tokenizer.json" in checkpoint.documents or (found is not None and "tokenizer_class" in read_json(found))
+    except ConversionError:
+        return False
 
 
 def _built(source: Checkpoint, output: Checkpoint) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def _ids(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
         expected = one if number is None else [number.get(token, -1) for token in one]
         if expected == other:
             continue
-        if known is not None and (-1 in expected or not known.issuperset(other)) and (compared.gone or compared.further):
+        if known is not None and (-1 in expected or not known.issuperset(other)) and compared.elsewhere:
             cut += 1
             continue
         apart.append((text, one, other))
@@ -119,7 +129,7 @@ def _prompts(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
     apart = [name for name in one if one[name] != other.get(name) and not (_refused(one[name]) and _refused(other.get(name)))]
     if apart:
         name = apart[0]
-        status: Status = "warns" if compared.shared is not None and compared.gone else "fails"
+        status: Status = "warns" if compared.elsewhere else "fails"
         why = f"{len(apart)} of {len(one)} conversations become another prompt ({listed(apart, 3)})"
         yield Finding("chat template", show(one[name], 60), show(other[name], 60), status, why)
 

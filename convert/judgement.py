@@ -6,7 +6,7 @@ The command ``verify`` and ``convert.verify`` are this, so that both say the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convert.checkpoint import Checkpoint
@@ -78,8 +78,10 @@ def judgement(
     tokens = compared_tokens(source, output, _ASKED if other_rows else "")
     verdict = run_child(
         source.path, output.path, exactness=promise, variant=variant, shared=tokens.shared,
-        narrower=exactness is not None or plan is not None, asked_rows=(tokens.gone, tokens.further),
-        shorter=plan is not None and plan.limited, **options,
+        asked=replace(
+            tokens.asked, narrower=exactness is not None or plan is not None, shorter=plan is not None and plan.limited
+        ),
+        **options,
     )  # fmt: skip
     if absent := [run.because for run in verdict.stock if run.side == "output" and run.logits is None and not run.fault]:
         raise UsageError(f"--with transformers cannot run OUT: {absent[0]}. Leave it out, or mend that.")

@@ -10,6 +10,7 @@ from typing import Any
 from convert.claims import remade_plan, variant_of
 from convert.edits.checksum import check_total
 from convert.planning import Plan, weakest
+from convert.verification.asked import Asked
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
 from convert.verification.witness.witness import Witness, hindrance, wanted_witness
@@ -120,8 +121,7 @@ def verifier(
                 {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
             ],
             shared=plan.shared,
-            asked_rows=_asked_rows(plan),
-            shorter=plan.limited,
+            asked=_asked(plan),
         )
         for one in plan.checkpoint.additions:
             if verdict.passed and one.options.get("total") is not None:
@@ -136,8 +136,9 @@ def verifier(
     return check
 
 
-def _asked_rows(plan: Plan) -> tuple[str, str]:
-    """What in the plan asked for rows that only one side has: those that are gone, and further ones."""
+def _asked(plan: Plan) -> Asked:
+    """What the plan allows its output."""
     edit = plan.options.get("vocabulary")
     said = f"{edit['edit']} was asked for" if edit else ""
-    return said, said
+    parts = said if edit and edit["edit"] == "transplant-tokenizer" else ""
+    return Asked(shorter=plan.limited, gone=said, further=said, parts=parts)

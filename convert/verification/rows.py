@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from convert.verification.asked import Asked
 from convert.verification.decoder import Decoder
 from convert.verification.shared import Renumbered
-from convert.verification.verdict import Finding
+from convert.verification.verdict import Finding, Status
 from surgery.errors import listed
 
 _OUTSIZED = 4.0  # times the largest embedding that both have
@@ -24,33 +26,39 @@ class Others:
     source: list[int]
     output: list[int]
     decoder: Decoder  # of the output, with all its tokens
+    idle: bool  # whether the source's may go
 
     @classmethod
-    def of(cls, source: Decoder, output: Decoder) -> Others:
+    def of(cls, source: Decoder, output: Decoder, asked: Asked) -> Others:
         if isinstance(source, Renumbered) and isinstance(output, Renumbered):
-            return cls(source.others, output.others, output.whole)
-        return cls(list(range(output.vocab, source.vocab)), list(range(source.vocab, output.vocab)), output)
+            gone, further, whole = source.others, output.others, output.whole
+        else:
+            gone, further, whole = list(range(output.vocab, source.vocab)), list(range(source.vocab, output.vocab)), output
+        between, beyond = asked.idle or ((), math.inf)
+        idle = set(between)
+        return cls(gone, further, whole, all(token >= beyond or token in idle for token in gone))
 
 
 def other_rows(
-    others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: tuple[str, str]
+    others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: Asked
 ) -> tuple[Finding, ...]:
-    """Findings about rows without a counterpart; ``asked`` is what asked for the source's and the output's, if anything did.
+    """Findings about rows without a counterpart; ``asked`` is what asked for them, if anything did.
 
     ``largest`` is the rms of the largest embedding of the output's other tokens, ``hidden`` its stream behind the last layer
     (None: its logits were not all looked at), of which the first sequences are those that ``best`` has the best logits of.
     """
     found: list[Finding] = []
     if others.source:
-        why = f"{asked[0]}: they are compared with nothing" if asked[0] else "texts that have them can no longer be read"
+        reason = asked.gone or (asked.idle_because if others.idle else "")
+        why = f"{reason}: they are compared with nothing" if reason else "texts that have them can no longer be read"
         gone = f"{len(others.source)} tokens ({listed(others.source, 3)})"
-        found.append(Finding("tokens that are gone", gone, "", "explained" if asked[0] else "fails", why))
+        found.append(Finding("tokens that are gone", gone, "", "explained" if reason else "fails", why))
     if others.output:
-        found.append(_further(others, largest, hidden, best, asked[1]))
+        found.append(_further(others, largest, hidden, best, asked))
     return tuple(found)
 
 
-def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: str) -> Finding:
+def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: Asked) -> Finding:
     decoder, rows = others.decoder, others.output
     told = f"{len(rows)} tokens ({listed(rows, 3)})"
     wide = max(1, _BLOCK // decoder.hidden)
@@ -65,10 +73,13 @@ def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor
     if wins or float(sizes.max()) > _OUTSIZED * largest:
         often = f"they win at {wins} of {len(best)} positions over every token that the source has" if wins else ""
         size = f"their embeddings are up to {float(sizes.max()) / largest:.2g} times as large as any other" if not wins else ""
-        status, by = ("warns", f", as {asked} may want") if asked else ("fails", ", and nobody asked for them")
-        return Finding("further tokens", "", told, status, f"{often or size}{by}")  # type: ignore[arg-type]
+        status: Status = "warns" if asked.further else "open" if asked.claimed else "fails"
+        by = asked.further or asked.claimed or "nobody asked for them"
+        return Finding("further tokens", "", told, status, f"{often or size}; {by}")
     why = "they are compared with nothing; no prompt made one of them the likeliest"
-    return Finding("further tokens", "", told, "explained" if asked else "warns", f"{asked}: {why}" if asked else why)
+    if asked.further:
+        return Finding("further tokens", "", told, "explained", f"{asked.further}: {why}")
+    return Finding("further tokens", "", told, "warns", why)
 
 
 def _top(decoder: Decoder, rows: list[int], hidden: Tensor, positions: int) -> Tensor:

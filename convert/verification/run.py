@@ -16,6 +16,7 @@ from torch import Tensor
 from convert.checkpoint.stored import Checkpoint
 from convert.verification import compare, loading, meaning, stock, symbolic
 from convert.verification.additions import with_additions
+from convert.verification.asked import NOTHING, Asked
 from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
 from convert.verification.frame import Frame
@@ -59,11 +60,11 @@ class _Pair:
     output: Decoder
     tolerance: Tolerance
     random: torch.Generator
-    asked_rows: tuple[str, str] = ("", "")
+    asked: Asked
 
     @property
     def others(self) -> Others:
-        return Others.of(self.source, self.output)
+        return Others.of(self.source, self.output, self.asked)
 
     @property
     def vocabulary(self) -> int:
@@ -131,15 +132,11 @@ def verify(
     witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
-    narrower: bool = True,
-    asked_rows: tuple[str, str] = ("", ""),
-    shorter: bool = False,
+    asked: Asked = NOTHING,
 ) -> Verdict:
     """Whether `output` computes what `source` computes, as far as `exactness` promises it.
 
-    `narrower` says whether the plan or the user allows the output narrower types than the source stores; `asked_rows` what
-    asked for rows that only the source, and for those that only the output has (empty: nothing did); `shorter` whether the
-    plan keeps the function only up to the context that the output states.
+    `asked` is what the plan or the user allows the output.
 
     `shared` are the ids, in the source and in the output, of the tokens that both have, where the vocabularies differ by
     more than tokens behind the last; only those are compared.
@@ -182,9 +179,7 @@ def verify(
         size=sum(tensor.nbytes for tensor in source.tensors.values()),
         meanings=meanings if shared is None else (moved_ids(meanings[0], shared), meanings[1]),
         texts=texts,
-        narrower=narrower,
-        asked_rows=asked_rows,
-        shorter=shorter,
+        asked=asked,
         stocked=Stocked(source, output, witness_seconds, witness_memory) if with_transformers else None,
     )
 
@@ -202,9 +197,7 @@ def judge(
     meanings: tuple[Meaning | None, Meaning | None] | None = None,
     texts: Sequence[Sequence[int]] = (),
     stocked: Stocked | None = None,
-    narrower: bool = True,
-    asked_rows: tuple[str, str] = ("", ""),
-    shorter: bool = False,
+    asked: Asked = NOTHING,
 ) -> Verdict:
     """`verify` on decoders that are at hand; `size` is the source's weight bytes.
 
@@ -215,28 +208,28 @@ def judge(
             f"The source has {source.layers} layers of width {source.hidden}, the output {output.layers} of "
             f"{output.hidden}: the verifier compares layer by layer, so it cannot judge an edit that changes them."
         )
-    promise = partial(tolerance, exactness, compute, source.layers, len(source.steps), narrower=narrower)
-    pair = _Pair(source, output, promise(output.weights.dtypes), torch.Generator().manual_seed(seed), asked_rows)
+    promise = partial(tolerance, exactness, compute, source.layers, len(source.steps), narrower=asked.narrower)
+    pair = _Pair(source, output, promise(output.weights.dtypes), torch.Generator().manual_seed(seed), asked)
     small = size <= _SMALL
     run = _full if mode == "full" or small or stocked is not None else _quick
-    asked = _prompts(pair, prompts, texts, meanings or (None, None), small)
+    read = _prompts(pair, prompts, texts, meanings or (None, None), small)
     with torch.inference_mode():
-        runs = [run(pair, each.ids) for each in asked]
+        runs = [run(pair, each.ids) for each in read]
         found = _merged(runs)
         stocks: tuple[Stock, ...] = ()
         if stocked is not None:
             assert runs[0].hidden is not None
             reference = compare.rows_of(source, runs[0].hidden)
-            stocks = stock.compared(stocked, reference, asked[0].ids, pair.vocabulary, found.tolerance, found.amplification)
-        said = symbolic.differences(*meanings, found.frame, shorter=shorter) if meanings else ()
+            stocks = stock.compared(stocked, reference, read[0].ids, pair.vocabulary, found.tolerance, found.amplification)
+        said = symbolic.differences(*meanings, found.frame, asked) if meanings else ()
         said += loading.differences(source, output) if meanings else ()
         findings = (*said, *found.others, *_unread(output, run is _full), *_unknown(found.frame))
     failed = next((stage.label for stage in found.stages if not stage.passed), None if found.logits.passed else "head")
-    if failed is not None and not narrower:
+    if failed is not None and not asked.narrower:
         findings += _narrowed(source, output)
     failed = failed or next((f"config: {finding.fact}" for finding in findings if finding.status == "fails"), None)
     failed = failed or next((f"transformers ({one.side})" for one in stocks if not one.passed), None)
-    because = promise(output.weights.dtypes if narrower else _finer(source, output)).because
+    because = promise(output.weights.dtypes if asked.narrower else _finer(source, output)).because
     return Verdict(
         passed=failed is None and not any(finding.status == "open" for finding in findings),
         mode="full" if run is _full else "quick",
@@ -251,7 +244,7 @@ def judge(
         compute=compute,
         source_family=source.family,
         output_family=output.family,
-        prompts="; ".join(each.words for each in asked),
+        prompts="; ".join(each.words for each in read),
         findings=findings,
         stock=stocks,
     )
@@ -281,7 +274,7 @@ def _full(pair: _Pair, ids: Tensor) -> _Found:
         (pair.source, pair.output), (x, free), frame, blocks, pair.tolerance, tolerances, pair.random
     )
     stages.append(head)
-    others = other_rows(pair.others, largest, free, best, pair.asked_rows)
+    others = other_rows(pair.others, largest, free, best, pair.asked)
     proved = f"all {pair.source.layers} layers, {found.positions} positions, {pair.tokens}"
     return _Found(frame, stages, found, amplification, proved, whole, others, x[:-1])
 
@@ -297,7 +290,7 @@ def _unframed(pair: _Pair, ids: Tensor, frame: Frame, x: Tensor, free: Tensor) -
         blocks = compare.grid(pair.vocabulary, 2 * x.shape[0] * x.shape[1])
         own = pair.tolerance.of(ours, theirs)
         found, amplification, best = compare.logits(*sides, (streams[0], streams[1]), blocks, own, alone=False)
-    others = other_rows(pair.others, math.inf, streams[1], best, pair.asked_rows)
+    others = other_rows(pair.others, math.inf, streams[1], best, pair.asked)
     proved = f"logits alone, {found.positions} positions, {pair.tokens}"
     return _Found(frame, [], found, amplification, proved, own, others, streams[0][:-1])
 
@@ -327,7 +320,7 @@ def _quick(pair: _Pair, ids: Tensor) -> _Found:
     read = frame(x)
     found, amplification, best = compare.logits(pair.source, pair.output, (x, read), blocks, alone)
     all_rows = found.tokens == pair.vocabulary
-    others = other_rows(pair.others, largest, read if all_rows else None, best, pair.asked_rows)
+    others = other_rows(pair.others, largest, read if all_rows else None, best, pair.asked)
     proved = (
         f"{len(chosen)} of {pair.source.layers} layers ({', '.join(map(str, chosen))}) from random hidden states, "
         f"{sum(stop - start for start, stop in some)} embeddings and {found.tokens} head rows of {pair.vocabulary}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from convert.verification import rope
+from convert.verification.asked import NOTHING, Asked
 from convert.verification.frame import Frame
 from convert.verification.meaning import Meaning
 from convert.verification.verdict import Finding, Status
@@ -47,11 +48,11 @@ _FOLDABLE: tuple[tuple[str, Callable[[Meaning], float]], ...] = (
 
 
 def differences(
-    source: Meaning | None, output: Meaning | None, frame: Frame, *, shorter: bool = False
+    source: Meaning | None, output: Meaning | None, frame: Frame, asked: Asked = NOTHING
 ) -> tuple[Finding, ...]:
     """Every difference between the two sides' statements, judged; empty where they say the same.
 
-    `shorter`: the plan keeps the function only up to the context that the output states, which its user was told.
+    `asked`: a plan may keep the function only up to a context, or want other special tokens.
     """
     if source is None or output is None:
         side = "source" if source is None else "output"
@@ -67,8 +68,8 @@ def differences(
     found += _rotation(source, output)
     found += _windows(source, output)
     found += _folded(source, output)
-    found += _carried(source, output)
-    found += _context(source, output, shorter)
+    found += _carried(source, output, asked.parts)
+    found += _context(source, output, asked.shorter)
     return tuple(found)
 
 
@@ -192,7 +193,7 @@ def _scale(fact: str, one: float, other: float) -> Finding:
     return _finding(fact, one, other, "fails" if near else "explained", why)
 
 
-def _carried(source: Meaning, output: Meaning) -> Iterator[Finding]:
+def _carried(source: Meaning, output: Meaning, asked: str) -> Iterator[Finding]:
     """What changes no logits but what users get: where texts begin and end."""
     for name in ("bos", "eos", "pad"):
         one, other = source.ids.get(name), output.ids.get(name)
@@ -201,7 +202,8 @@ def _carried(source: Meaning, output: Meaning) -> Iterator[Finding]:
         both = one is not None and other is not None
         apart = name == "eos" and both and not set(one or ()) & set(other or ())
         why = "generation would not end where it did" if apart else "logits do not depend on it, but generation may"
-        yield _finding(f"{name} token", one, other, "fails" if apart else "warns", why)
+        status: Status = "explained" if asked else "fails" if apart else "warns"
+        yield _finding(f"{name} token", one, other, status, asked or why)
 
 
 def _context(source: Meaning, output: Meaning, shorter: bool) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from convert.verification.asked import Asked
 from tests.verification.test_run import Tensors, judged, narrowed, unchanged
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -45,20 +46,20 @@ def test_a_narrow_tensor_of_one_stage_loosens_no_other():
 
 def test_a_narrower_type_than_the_sources_is_allowed_only_where_somebody_says_so():
     assert judged("llama-gqa", narrowed, exactness="algebraic").passed
-    told = judged("llama-gqa", narrowed, exactness="algebraic", narrower=False)
+    told = judged("llama-gqa", narrowed, exactness="algebraic", asked=Asked(narrower=False))
     assert not told.passed
     assert [finding.fact for finding in told.findings if finding.status == "fails"] == ["stored types"]
     assert "--exactness approximate" in told.findings[0].because
 
 
 def test_a_narrower_type_that_loses_nothing_is_no_difference():
-    assert judged("llama-gqa-bf16", unchanged, exactness="algebraic", narrower=False).passed
+    assert judged("llama-gqa-bf16", unchanged, exactness="algebraic", asked=Asked(narrower=False)).passed
 
     def widened(tensors: Tensors, config: dict[str, Any]) -> None:
         for name, tensor in tensors.items():
             tensors[name] = tensor.float()
 
-    assert judged("llama-gqa-bf16", widened, exactness="algebraic", narrower=False).passed
+    assert judged("llama-gqa-bf16", widened, exactness="algebraic", asked=Asked(narrower=False)).passed
 
 
 def cut(tensors: Tensors, config: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ def test_tokens_that_are_gone_fail_by_name_unless_asked_for():
     verdict = judged("llama-mha", cut)
     assert not verdict.passed and verdict.first_divergence == "config: tokens that are gone"
     assert "157 tokens" in verdict.findings[0].source
-    asked = judged("llama-mha", cut, asked_rows=("trim-vocab was asked for", ""))
+    asked = judged("llama-mha", cut, asked=Asked(gone="trim-vocab was asked for"))
     assert asked.passed and status(asked) == {"tokens that are gone": "explained"}
 
 
@@ -99,7 +100,7 @@ def test_tokens_that_are_gone_fail_by_name_unless_asked_for():
 def test_further_rows_that_win_or_are_outsized_fail_by_name_unless_asked_for(edit: Any, mode: str):
     verdict = judged("llama-mha", edit, mode=mode, size=1 << 40)
     assert not verdict.passed and verdict.first_divergence == "config: further tokens"
-    asked = judged("llama-mha", edit, mode=mode, size=1 << 40, asked_rows=("", "extend-vocab was asked for"))
+    asked = judged("llama-mha", edit, mode=mode, size=1 << 40, asked=Asked(further="extend-vocab was asked for"))
     assert asked.passed and status(asked) == {"further tokens": "warns"}
 
 
@@ -110,7 +111,7 @@ def test_further_rows_that_are_no_numbers_fail_though_asked_for(name: str, value
         further(0.0)(tensors, config)
         tensors[name][-1, 3] = value
 
-    verdict = judged("llama-mha", edit, asked_rows=("", "extend-vocab was asked for"))
+    verdict = judged("llama-mha", edit, asked=Asked(further="extend-vocab was asked for"))
     assert not verdict.passed and "no numbers" in verdict.findings[0].because
 
 
