@@ -44,6 +44,7 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
                 "texts": texts,
                 "ids": [[one(text)["input_ids"] for text in texts] for one in built],
                 "prompts": [_rendered(one) for one in built],
+                "own": _own(folders[0], texts),
             }
         except Exception as error:  # the library raises what its many classes raise
             said = " ".join(str(error).split())[:120]
@@ -57,7 +58,26 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
     except Exception as error:  # the library raises nothing more special
         return {"because": f"{why}; tokenizers: {str(error)[:120]}"}
     ids = [[one.encode(text).ids for text in texts] for one in plain]
-    return {"runner": f"the tokenizers library ({why})", "texts": texts, "ids": ids, "prompts": None}
+    return {"runner": f"the tokenizers library ({why})", "texts": texts, "ids": ids, "prompts": None, "own": {}}
+
+
+def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+    """What the source's files say by themselves: a library's class may build something else of a tokenizer.json or a model."""
+    found: dict[str, list[list[int]]] = {}
+    if (folder / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        found["whole"] = [plain.encode(text).ids for text in texts]
+    if (folder / "tokenizer.model").is_file():
+        try:
+            from sentencepiece import SentencePieceProcessor
+
+            pieces: Any = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            found["bare"] = [pieces.encode(text) for text in texts]
+        except (ImportError, RuntimeError, OSError):  # not installed, or no SentencePiece model
+            pass
+    return found
 
 
 def _rendered(tokenizer: Any) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ _PROBE = 2.0**-10  # relative size of the perturbation that measures amplificati
 _WORST = 12.0  # largest over rms of a bounded number of roughly normal differences
 _SPREAD = 4.0  # the worst token's error over the typical one
 _FAINT = 0.05
+_DRAWS = 4  # of noise as small as rounding
+_STEADY = 2.0  # times what a larger probe says of it: beyond that, a sub-block is not steady
 _SYSTEMATIC = 8.0  # rounding errors of many weights cancel along the values themselves: a common factor may be so much less off
 _VALUES = 1 << 20  # logits or embedding values in one block
 
@@ -34,10 +36,10 @@ def discrepancy(found: Tensor, expected: Tensor) -> float:
     return off if math.isnan(off) or math.isnan(common) else max(off, _SYSTEMATIC * abs(common))
 
 
-def perturbed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """`x` with noise of relative size `_PROBE` at every position."""
+def perturbed(x: Tensor, generator: torch.Generator, relative: float = _PROBE) -> Tensor:
+    """`x` with noise of a relative size at every position."""
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-    return x + _PROBE * x.square().mean(-1, keepdim=True).sqrt() * noise
+    return x + relative * x.square().mean(-1, keepdim=True).sqrt() * noise
 
 
 def sub_block(
@@ -71,13 +73,37 @@ def sub_block(
     expected = frame(after) - frame(x)
     amplification = relative(probed - probe - (after - x)[:1], (after - x)[:1]) / _PROBE
     shrink = _rms(start) / (_rms(expected) or 1.0)
+    error = discrepancy(forced - start, expected)
+    allowed = own.sub_block(amplification) + own.cancellation * shrink
+    flips = False
+    if allowed < error < math.inf:
+        unsteady = _unsteady(label, source, x, after, ids, own.noise, generator)
+        flips = unsteady > _STEADY * max(amplification, 1.0) * own.noise
+        allowed = max(allowed, own.safety * unsteady) if flips else allowed
     stage = Stage(
         f"layer {layer} {label}",
-        discrepancy(forced - start, expected),
-        own.sub_block(amplification) + own.cancellation * shrink,
+        error,
+        allowed,
         None if free_after is None else relative(free_after - frame(after), frame(after)),
+        flips,
     )
     return stage, own, after, free_after
+
+
+def _unsteady(
+    label: str, side: tuple[Decoder, int], x: Tensor, after: Tensor, ids: Tensor, noise: float, generator: torch.Generator
+) -> float:
+    """How far a sub-block of one model is from itself where what it reads is rounded otherwise: the worst of a few draws.
+
+    A softmax that a rounding flips moves by all or nothing, in few places: no multiple of a larger probe's effect bounds it.
+    """
+    decoder, layer = side
+    worst = 0.0
+    for _ in range(_DRAWS):
+        moved = perturbed(x, generator, max(noise, 2.0 * torch.finfo(x.dtype).eps))
+        again = decoder.step(label, layer, moved, ids)
+        worst = max(worst, discrepancy(again - moved, after - x))
+    return worst
 
 
 def embedding(

@@ -46,6 +46,7 @@ _SEQUENCES = 3
 _SHAPES = re.compile("shape|size|dimension")  # words of torch's complaints about operands
 _STOCK = 4_000_000_000  # bytes that transformers may map beside the weights
 _HEAD_ROWS, _HEAD_BLOCK = 4096, 256
+_UNRELATED = 1.5  # relative: logits that have nothing to do with each other are 1.41 apart
 _HEADS = ("lm_head.weight", "output_layer.weight", "output.weight")
 _ROTATED = "lengths and angles of the embeddings are the source's, but in other directions: the residual stream was rotated"
 #: recomputed by every loader
@@ -224,6 +225,11 @@ def judge(
         said = symbolic.differences(*meanings, found.frame, asked) if meanings else ()
         said += loading.differences(source, output) if meanings else ()
         findings = (*said, *found.others, *_unread(output, run is _full), *_unknown(found.frame))
+    lost = found.tolerance.added(found.amplification) > found.logits.error  # more than the bound, which stops where proof does
+    flipping = [each.label for each in found.stages if each.flips or (lost and each.allowed > found.logits.allowed)]
+    if flipping and not found.logits.passed and all(stage.passed for stage in found.stages):
+        found = replace(found, logits=replace(found.logits, allowed=_UNRELATED, worst_allowed=math.inf))
+        findings += (_unsteady(flipping),)
     failed = next((stage.label for stage in found.stages if not stage.passed), None if found.logits.passed else "head")
     if failed is not None and not asked.narrower:
         findings += _narrowed(source, output)
@@ -425,6 +431,15 @@ def _unknown(frame: Frame) -> tuple[Finding, ...]:
         return ()
     why = f"{_ROTATED}; it was not found, so that no layer could be compared from the same hidden states"
     return (Finding("hidden states", "", "", "open", why),)
+
+
+def _unsteady(stages: Sequence[str]) -> Finding:
+    """Where the source itself is at the mercy of rounding, two free runs say little; each stage was compared by itself."""
+    why = (
+        f"rounding alone flips what the source itself computes at {listed(stages, 3)}: its logits hang on the order of "
+        "additions; every sub-block does what the source's does from the same hidden states"
+    )
+    return Finding("steadiness", "", "", "warns", why)
 
 
 def _narrowed(source: Decoder, output: Decoder) -> tuple[Finding, ...]:

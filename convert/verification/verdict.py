@@ -47,12 +47,25 @@ class Tolerance:
 
     def sub_block(self, amplification: float) -> float:
         """Bound on one sub-block's contribution, both sides starting from the same hidden states."""
-        return _SAFETY * max(amplification, 1.0) * (math.sqrt(3.0) * self.stored + _COMPUTE * self.compute)
+        return _SAFETY * max(amplification, 1.0) * self.noise
 
     def logits(self, amplification: float) -> float:
         """Bound on the rms error of the logits: errors of all stages add up as independent ones do."""
+        return min(self.added(amplification), _COARSEST)
+
+    def added(self, amplification: float) -> float:
+        """What errors of all stages may come to, though as much proves nothing."""
         per_stage = self.stored + _COMPUTE * self.compute
-        return min(_SAFETY * max(amplification, 1.0) * math.sqrt(self.stages) * per_stage, _COARSEST)
+        return _SAFETY * max(amplification, 1.0) * math.sqrt(self.stages) * per_stage
+
+    @property
+    def noise(self) -> float:
+        """The relative size of all roundings within one sub-block."""
+        return math.sqrt(3.0) * self.stored + _COMPUTE * self.compute
+
+    @property
+    def safety(self) -> float:
+        return _SAFETY
 
     @property
     def cancellation(self) -> float:
@@ -105,6 +118,7 @@ class Stage:
     error: float  # rms of the difference over rms of the contribution
     allowed: float
     residual: float | None  # rms of the streams' difference over rms of the stream; None where nothing ran freely
+    flips: bool = False  # whether rounding alone moves the source's own sub-block by as much, as no smaller step does
 
     @property
     def passed(self) -> bool:

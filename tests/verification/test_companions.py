@@ -33,7 +33,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generation = {"eos_token_id": 2, "do_sample": True, "top_p": 0.9}
     value = small_json()
     value["post_processor"] = {
-        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [value["added_tokens"][0]["id"]], "tokens": ["<|end|>"]}},
     }  # fmt: skip

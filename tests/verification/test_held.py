@@ -1,12 +1,21 @@
 """What an output is held to: the types of each stage's own tensors, every token, rows that nobody has a counterpart of."""
 
+import os
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
+import convert
+from convert.checkpoint import open_checkpoint
+from convert.edits.lora import merge_lora
 from convert.verification.asked import Asked
+from tests.edits.adapters import written
+from tests.goldens import golden
 from tests.verification.test_run import Tensors, judged, narrowed, unchanged
+from tests.writing import write
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _NOISE = 1e-3
@@ -119,3 +128,22 @@ def test_further_rows_that_never_win_are_said_to_be_compared_with_nothing():
     verdict = judged("llama-mha", further(0.0))
     assert verdict.passed and status(verdict) == {"further tokens": "warns"}
     assert "compared with nothing" in verdict.findings[0].because
+
+
+@pytest.mark.parametrize("name", ["llama-gqa", "llama-gqa-bf16"])
+@pytest.mark.parametrize("alpha", [777.0, 3.3e3, 5.3e6, 7.77e8])
+def test_an_absurdly_large_adapter_does_not_fail_a_true_merge(name: str, alpha: float, tmp_path: Path):
+    """Its scores are so large that one rounding decides where a softmax looks."""
+    base = open_checkpoint(golden(name).checkpoint)
+    random = torch.Generator().manual_seed(0)
+    tensors = {}
+    for layer in range(3):
+        for part in ("q_proj", "k_proj"):
+            at = f"model.layers.{layer}.self_attn.{part}"
+            rows, columns = base.tensors[f"{at}.weight"].shape
+            tensors[f"{at}.lora_A.weight"] = 0.1 * torch.randn(4, columns, generator=random)
+            tensors[f"{at}.lora_B.weight"] = 0.1 * torch.randn(rows, 4, generator=random)
+    adapter = written(tmp_path / "adapter", tensors, lora_alpha=alpha, target_modules=["q_proj", "k_proj"])
+    plan = convert.plan(merge_lora(convert.open(base.path), adapter))
+    with mock.patch.dict(os.environ, {"WEIGHTSMITH_WITNESS": "off"}):
+        assert write(plan, tmp_path / "out").verdict.passed  # type: ignore[union-attr]
