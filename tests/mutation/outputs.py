@@ -250,14 +250,13 @@ def rows_of_both(how: Callable[[Tensor], Tensor]) -> Edit:
 
     def edit(tensors: Tensors, config: Config) -> bool:
         found = [name for endings in (EMBED, HEAD) if (name := named(tensors, endings, layer=None))]
-        key = next((key for key in ("padded_vocab_size", "vocab_size") if config.get(key) == len(tensors[found[0]])), None) if found else None
-        if key is None or "text_config" in config:
+        rows = len(tensors[found[0]]) if found else None
+        keys = [key for key in ("vocab_size", "padded_vocab_size") if config.get(key) == rows]
+        if rows is None or not keys or "text_config" in config:
             return False
         for name in found:
             tensors[name] = how(tensors[name]).contiguous()
-        for each in ("vocab_size", "padded_vocab_size"):
-            if config.get(each) == config[key]:
-                config[each] = len(tensors[found[0]])
+        config.update(dict.fromkeys(keys, len(tensors[found[0]])))
         return True
 
     return edit
@@ -368,13 +367,14 @@ def turned_stream(
 ) -> Tensors:
     """Every tensor as a stream that `turn` changes (along the last axis) wants it, and the norms' weights by `norms`."""
     made = {}
+    weights_of_norms = tuple(f"{end}.weight" for end in (*BEFORE, *BETWEEN, *FINAL))
     for name, tensor in tensors.items():
         written = name.removesuffix(".weight").removesuffix(".bias").endswith((*OUT, *DOWN))
         if written:
             made[name] = turn(tensor.T).T.contiguous()
         elif tensor.dim() == 2 and tensor.shape[1] == hidden:
             made[name] = turn(tensor).contiguous()
-        elif tensor.dim() == 1 and len(tensor) == hidden and name.endswith(tuple(f"{e}.weight" for e in (*BEFORE, *BETWEEN, *FINAL))):
+        elif tensor.dim() == 1 and len(tensor) == hidden and name.endswith(weights_of_norms):
             made[name] = norms(tensor)
         else:
             made[name] = tensor
