@@ -55,7 +55,8 @@ def write(
 
 
 def verify(source: str | Path, output: str | Path, **options: Any) -> Verdict:
-    """Whether ``output`` computes what ``source`` computes, in a child process; options as ``run_child`` takes them."""
-    from convert.verification.child import run_child
+    """Whether ``output`` computes what ``source`` computes, as the command ``verify`` says; options are ``judgement``'s."""
+    from convert.checkpoint import open_checkpoint
+    from convert.judgement import judgement
 
-    return run_child(source, output, **{"exactness": "algebraic", **options})
+    return judgement(open_checkpoint(source), open_checkpoint(output), **options).verdict

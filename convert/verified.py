@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convert.checkpoint import Checkpoint, read_json
-from convert.checkpoint.files import list_folder
+from convert.claims import remade_plan, variant_of
 from convert.edits.checksum import check_total
-from convert.manifest import NAME as MANIFEST
 from convert.planning import Plan, weakest
-from convert.prepare import plan_conversion
+from convert.verification.asked import Asked
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
 from convert.verification.witness.witness import Witness, hindrance, wanted_witness
 from convert.verification.witness.witness import witness as ask
-from surgery.errors import ConversionError, UsageError
-from surgery.values import Exactness
+from surgery.errors import UsageError
+
+__all__ = ["Checked", "remade_plan", "variant_of", "verifier"]
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,48 @@ class Checked:
         return self.verdict.passed and (self.lineage is None or self.lineage.passed) and self.witness.passed
 
     @property
-    def sentence(self) -> str:
-        """What was proved, no more: layers and lineage, or logits. What differs comes first, if anything does."""
+    def undecided(self) -> bool:
+        """Whether nothing was refuted, and not everything could be compared."""
+        rest = (self.lineage is None or self.lineage.passed) and self.witness.passed
+        return self.verdict.undecided and rest
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """What differs, or cannot be judged."""
+        return tuple(said for passed, said in self._parts if not passed)
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """What was proved: layers and lineage, or logits, no more."""
+        return tuple(said for passed, said in self._parts if passed)
+
+    @property
+    def _parts(self) -> list[tuple[bool, str]]:
         lineage = [(self.lineage.passed, self.lineage.sentence)] if self.lineage is not None else []
-        parts = [(self.verdict.passed, self.verdict.sentence), *lineage, (self.witness.passed, self.witness.sentence)]
-        wrong, right = ([said for passed, said in parts if passed is wanted] for wanted in (False, True))
-        return "; ".join(right) if not wrong else "; ".join(wrong) + (f"; nevertheless {'; '.join(right)}" if right else "")
+        return [(self.verdict.passed, self.verdict.sentence), *lineage, (self.witness.passed, self.witness.sentence)]
+
+    @property
+    def sentence(self) -> str:
+        """What differs first, if anything does; then what was proved."""
+        if not self.wrong:
+            return "; ".join(self.right)
+        return "; ".join(self.wrong) + (f"; nevertheless {'; '.join(self.right)}" if self.right else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do about a failure; empty where there is none."""
+        if self.passed:
+            return ""
+        if not self.verdict.passed:
+            return self.verdict.advice
+        if self.lineage is not None and not self.lineage.passed:
+            return "the plan puts elements where the formulas do not expect them: convert again, with this version"
+        return "our reading of this model and the library's differ: do not publish this output, and report the case"
 
     def lines(self) -> list[str]:
         told = [finding.line for finding in self.verdict.findings if finding.status != "explained"]
-        return [self.sentence, *told, f"tolerance: {self.verdict.tolerance.because}"]
+        advice = [f"next: {self.advice}"] if self.advice else []
+        return [self.sentence, *told, *advice, f"tolerance: {self.verdict.tolerance.because}"]
 
     def record(self) -> dict[str, Any]:
         """What the manifest keeps: what was proved and allowed, but no measured number, so that bytes stay the same."""
@@ -90,6 +121,7 @@ def verifier(
                 {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
             ],
             shared=plan.shared,
+            asked=_asked(plan),
         )
         for one in plan.checkpoint.additions:
             if verdict.passed and one.options.get("total") is not None:
@@ -104,39 +136,9 @@ def verifier(
     return check
 
 
-def variant_of(label: str) -> str | None:
-    """The variant in a label such as ``baichuan-2-7b``."""
-    return label.partition("-")[2] or None
-
-
-def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = None) -> Plan | None:
-    """The plan by which ``output`` was made of ``source``, if its manifest says so and the plan still gives its tensors.
-
-    An edit, another version, or another source has no such plan: that is said, and no failure.
-    """
-    try:
-        told = _manifest(output)
-        family = told["target"].partition("-")[0]
-        plan = plan_conversion(source, family, variant=variant or variant_of(told["source"]["family"]), **told["options"])
-        if list(plan.steps) != told["steps"]:
-            return None
-    except (ValueError, KeyError, TypeError, AttributeError, ConversionError):
-        return None
-    planned = {output_.name: output_.shape for file in plan.files for output_ in file.outputs}
-    return plan if planned == {name: stored.shape for name, stored in output.tensors.items()} else None
-
-
-def promised(output: Checkpoint) -> str | None:
-    """The exactness that an output's manifest states; None where it states none."""
-    told = _manifest(output).get("exactness")
-    return told if told in {str(each) for each in Exactness} else None
-
-
-def _manifest(output: Checkpoint) -> Mapping[str, Any]:
-    """``weightsmith.json`` beside an output, as far as there is one that can be read."""
-    path = output.path / MANIFEST
-    try:
-        told = read_json(list_folder(output.path).find(MANIFEST)) if path.is_file() else {}
-    except ConversionError:
-        return {}
-    return told if isinstance(told, Mapping) else {}
+def _asked(plan: Plan) -> Asked:
+    """What the plan allows its output."""
+    edit = plan.options.get("vocabulary")
+    said = f"{edit['edit']} was asked for" if edit else ""
+    parts = said if edit and edit["edit"] == "transplant-tokenizer" else ""
+    return Asked(shorter=plan.limited, gone=said, further=said, parts=parts)

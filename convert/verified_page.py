@@ -24,7 +24,7 @@ def write_page(
     variants: tuple[str | None, str | None],
 ) -> None:
     """Write the page at ``path``. Hashing the files costs a read of both sides, where the Hub has not told them."""
-    verdict, lineage = checked.verdict, checked.lineage
+    verdict = checked.verdict
     families = (verdict.source_family, verdict.output_family)
     sides = [
         page.Side(role, str(checkpoint.path), family, list(_files(checkpoint)), read(checkpoint.config, variant))
@@ -33,9 +33,10 @@ def write_page(
     text = page.render(
         verdict,
         sides,
-        lineage=lineage.sentence if lineage is not None else "",
+        wrong=checked.wrong,
+        right=checked.right,
+        advice=checked.advice,
         passed=checked.passed,
-        witness=checked.witness.sentence,
         tensors=_shown(plan) if plan is not None else (),
         exactness=exactness,
         steps=plan.steps if plan is not None else (),

@@ -47,6 +47,12 @@ class OutputBusy(ConversionError):
     status = 7
 
 
+class CannotJudge(ConversionError):
+    """Nothing was refuted, and not everything proved: what the verifier has no means to compare."""
+
+    status = 9
+
+
 class LimitExceeded(ConversionError):
     """A limit on memory or size, ours or the user's, would be exceeded."""
 

@@ -65,7 +65,7 @@ def cli() -> None:
 
     SRC is a directory, a Hub-cache snapshot or a repository id org/name[@revision].
     Exit statuses: 0 done, 1 our bug, 2 usage, 3 bad or unsupported input, 4 unsafe, 5 verification failed or
-    validation has findings, 6 I/O, 7 busy or output exists, 8 resource limit, 128+n signal.
+    validation has findings, 6 I/O, 7 busy or output exists, 8 resource limit, 9 cannot be judged, 128+n signal.
     """
 
 

@@ -10,12 +10,10 @@ import click
 
 from convert.cli.options import Bytes, debug_option, json_option, variant_option, witness_option
 from convert.cli.running import emit, note
-from surgery.errors import UsageError, VerificationFailed, show
+from surgery.errors import VerificationFailed, show
 
 if TYPE_CHECKING:
-    from convert.verification.movement import Lineage
-    from convert.verification.verdict import Verdict
-    from convert.verification.witness.witness import Witness
+    from convert.verified import Checked
 
 _EXACTNESS = click.Choice(["byte", "algebraic", "approximate"])
 _COMPUTE = click.Choice(["float32", "float64"])
@@ -31,9 +29,10 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.argument("src", required=False)
 @click.argument("out", required=False)
 @click.option("--mode", type=click.Choice(["full", "quick"]), default="full", show_default=True, help="quick samples layers.")
-@click.option("--exactness", type=_EXACTNESS, help="What OUT promises; default: what its weightsmith.json says, else algebraic.")
+@click.option("--exactness", type=_EXACTNESS, help="What OUT may be off by; default: what its files explain.")
 @click.option("--compute", type=_COMPUTE, default="float32", show_default=True, help="Arithmetic.")
 @click.option("--device", default="cpu", show_default=True, callback=_device, help="Where torch computes: cpu, cuda:1 ...")
+@click.option("--other-rows", is_flag=True, help="Tokens that only SRC or only OUT has were cut or added on purpose.")
 @witness_option
 @click.option("--with", "library", type=click.Choice(["transformers"]), help="Also run OUT (and SRC) whole by its class.")
 @click.option("--with-seconds", type=float, default=3600.0, show_default=True, help="How long each run by --with may take.")
@@ -50,7 +49,8 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
 def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool, debug: bool, **options: Any) -> None:
     """Prove that OUT computes what SRC computes: both are run from their own files, layer by layer, in bounded memory.
 
-    The decoders do not use the conversion tables, so an error in a table cannot hide. Exit status 5 when they differ.
+    The decoders do not use the conversion tables, so an error in a table cannot hide. Exit status 5 when they differ, 9 when
+    that cannot be judged.
     """
     if saved is not None:
         if src is not None:
@@ -65,49 +65,32 @@ def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool,
 
 
 def _checkpoints(
-    src: str, out: str, as_json: bool, *, mode: Any, exactness: str | None, compute: Any, device: str, library: str | None,
+    src: str, out: str, as_json: bool, *, mode: Any, exactness: Any, compute: Any, device: str, library: str | None,
     witness: str | None, with_seconds: float, with_memory: int | None, report: Path | None, variant: str | None,
-    output_variant: str | None,
+    output_variant: str | None, other_rows: bool,
 ) -> None:  # fmt: skip
     from convert.checkpoint import open_checkpoint
-    from convert.common_tokens import common_tokens
-    from convert.planning import weakest
-    from convert.verification.child import run_child
-    from convert.verification.movement import prove
-    from convert.verification.witness.witness import wanted_witness
-    from convert.verification.witness.witness import witness as ask
-    from convert.verified import Checked, promised, remade_plan
+    from convert.judgement import judgement, told
 
     if report is not None and not report.absolute().parent.is_dir():
         raise click.UsageError(f"--report {show(str(report))}: there is no directory {show(str(report.parent))}.")
     one, other = open_checkpoint(src), open_checkpoint(out)
-    plan = remade_plan(one, other, variant)
-    promise: Any = exactness or (str(weakest(plan.files)) if plan is not None else promised(other) or "algebraic")
-    verdict = run_child(
-        one.path, other.path, mode=mode, exactness=promise, compute=compute, variant=variant,
-        output_variant=output_variant, device=device, with_transformers=library is not None,
-        witness_seconds=with_seconds, witness_memory=with_memory, shared=common_tokens(one, other),
+    found = judgement(
+        one, other, mode=mode, exactness=exactness, compute=compute, variant=variant, output_variant=output_variant,
+        device=device, with_transformers=library is not None, witness_seconds=with_seconds, witness_memory=with_memory,
+        other_rows=other_rows, witness=witness,
     )  # fmt: skip
-    if absent := [run.because for run in verdict.stock if run.side == "output" and run.logits is None and not run.fault]:
-        raise UsageError(f"--with transformers cannot run OUT: {absent[0]}. Leave it out, or mend that.")
-    lineage = prove(plan, variant=variant) if plan is not None else None
-    seen = ask(plan, other.path, wanted_witness(witness))
     if report is not None:
         from convert.verified_page import write_page
 
-        write_page(report, Checked(verdict, lineage, seen), (one, other), plan, promise, (variant, output_variant))
+        write_page(report, found.checked, (one, other), found.plan, found.promise, (variant, output_variant))
         note(f"the report is in {report}")
-    told = {"lineage": _lineage(lineage), "witness": seen.to_json()}
-    emit(verdict_text(verdict, lineage, seen), as_json, lambda: {**verdict.to_json(), **told})
-    if not verdict.passed:
-        raise VerificationFailed(f"OUT does not compute what SRC computes (first different: {verdict.first_divergence}).")
-    if lineage is not None and not lineage.passed:
-        raise VerificationFailed(lineage.sentence)
-    if not seen.passed:
-        raise VerificationFailed(seen.sentence)
+    emit(checked_text(found.checked), as_json, lambda: told(found))
+    found.refuse()
 
 
 def _plan(saved: Path, as_json: bool) -> None:
+    from convert.judgement import lineage_told
     from convert.saved import load_plan
     from convert.verification.movement import prove
     from convert.verified import variant_of
@@ -115,32 +98,21 @@ def _plan(saved: Path, as_json: bool) -> None:
     plan = load_plan(saved).plan
     lineage = prove(plan, variant=variant_of(plan.source))
     text = lineage.sentence if lineage is not None else "not proved: the plan edits the model"
-    emit(f"{plan.source} -> {plan.target}: {text}", as_json, lambda: {"lineage": _lineage(lineage)})
+    emit(f"{plan.source} -> {plan.target}: {text}", as_json, lambda: {"lineage": lineage_told(lineage)})
     if lineage is not None and not lineage.passed:
         raise VerificationFailed(lineage.sentence)
 
 
-def _lineage(lineage: Lineage | None) -> dict[str, Any] | None:
-    if lineage is None:
-        return None
-    return {
-        "passed": lineage.passed,
-        "tensors": lineage.tensors,
-        "addresses": lineage.addresses,
-        "complete": lineage.complete,
-        "against": lineage.how,
-        "faults": list(lineage.faults),
-        "unfollowed": list(lineage.unfollowed),
-    }
-
-
-def verdict_text(verdict: Verdict, lineage: Lineage | None = None, witness: Witness | None = None) -> str:
-    """A verdict on one screen."""
+def checked_text(checked: Checked) -> str:
+    """All that was found, on one screen: what differs first, then what was proved nevertheless, then what to do."""
+    verdict, lineage = checked.verdict, checked.lineage
     logits = verdict.logits
     kind = "logits   " if verdict.mode == "full" else "head rows"
+    first = [*checked.wrong, *(f"nevertheless {said}" for said in checked.right)] if checked.wrong else [verdict.sentence]
     return "\n".join(
         [
-            verdict.sentence,
+            *first,
+            *([f"  next      {checked.advice}"] if checked.advice else []),
             f"  source {verdict.source_family}, output {verdict.output_family}: {verdict.frame}",
             f"  {kind} largest difference {logits.largest:.3g}, mean {logits.mean:.3g}, relative {logits.error:.2e}",
             f"  agreement top-1 {logits.top1:.2%}, top-5 {logits.top5:.2%}, KL {logits.kl_source_output:.2e}",
@@ -149,6 +121,6 @@ def verdict_text(verdict: Verdict, lineage: Lineage | None = None, witness: Witn
             *(f"  config    {finding.line}" for finding in verdict.findings),
             *(f"  library   {stock.line}" for stock in verdict.stock),
             *([f"  plan      the one that OUT's weightsmith.json names: {lineage.sentence}"] if lineage is not None else []),
-            *([f"  witness   {witness.sentence}"] if witness is not None else []),
+            f"  witness   {checked.witness.sentence}",
         ]
     )

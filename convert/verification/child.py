@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import convert.children as children
+from convert.verification.asked import NOTHING, Asked
 from convert.verification.verdict import Compute, Exactness, Mode, Verdict
 
 _BLOCK = str(4 << 20)
@@ -32,6 +33,7 @@ def run_child(
     witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
+    asked: Asked = NOTHING,
     memory: int | None = None,
     threads: int | None = None,
 ) -> Verdict:
@@ -46,6 +48,7 @@ def run_child(
         "with_transformers": with_transformers, "witness_seconds": witness_seconds, "witness_memory": witness_memory,
         "additions": list(additions),
         "shared": [list(ids) for ids in shared] if shared is not None else None,
+        "asked": asked.to_json(),
     }  # fmt: skip
     task = {"source": str(source), "output": str(output), "options": options, "memory": memory, "threads": threads}
     # large blocks go back when freed: the bound holds
@@ -66,7 +69,8 @@ def main() -> None:
     from convert.verification.run import verify
 
     checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
-    verdict = verify(*checkpoints, **task["options"])
+    asked = Asked(**task["options"].pop("asked"))
+    verdict = verify(*checkpoints, asked=asked, **task["options"])
     json.dump(verdict.to_json(), sys.stdout)
 
 

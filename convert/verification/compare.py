@@ -1,51 +1,25 @@
-"""Comparing two decoders: the frame between their hidden states, one sub-block, the logits in row blocks."""
+"""Comparing two decoders: the embeddings, one sub-block, the logits in row blocks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from convert.verification.decoder import Decoder
+from convert.verification.frame import Frame
 from convert.verification.verdict import Logits, Stage, Tolerance
 
 _PROBE = 2.0**-10  # relative size of the perturbation that measures amplification
 _WORST = 12.0  # largest over rms of a bounded number of roughly normal differences
 _SPREAD = 4.0  # the worst token's error over the typical one
 _FAINT = 0.05
+_DRAWS = 4  # of noise as small as rounding
+_STEADY = 2.0  # times what a larger probe says of it: beyond that, a sub-block is not steady
 _SYSTEMATIC = 8.0  # rounding errors of many weights cancel along the values themselves: a common factor may be so much less off
 _VALUES = 1 << 20  # logits or embedding values in one block
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Output hidden states = `scale` * source hidden states, `centred` or not: what folds do to the residual stream.
-
-    A gauge multiplies it, LayerNorm-to-RMSNorm takes every position's mean away. Fitted once, on embeddings,
-    and then held: a layer that breaks it is a layer that computes something else.
-    """
-
-    scale: float = 1.0
-    centred: bool = False
-
-    @classmethod
-    def fit(cls, source: Tensor, output: Tensor, noise: float) -> Frame:
-        """The frame in which `output` is closest to `source`; exactly 1 where it cannot be told from 1."""
-        plain, centred = _fitted(source, output), _fitted(_centre(source), output)
-        chosen = centred if centred[1] < 0.1 * plain[1] and plain[1] > 4 * noise else plain
-        scale = 1.0 if abs(chosen[0] - 1.0) <= noise / _SYSTEMATIC else chosen[0]
-        return cls(scale, chosen is centred)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.scale * (_centre(x) if self.centred else x)
-
-    def __str__(self) -> str:
-        if self == Frame():
-            return "equal hidden states"
-        return f"hidden states {'centred and ' if self.centred else ''}times {self.scale:.6g}"
 
 
 def relative(difference: Tensor, of: Tensor) -> float:
@@ -62,10 +36,10 @@ def discrepancy(found: Tensor, expected: Tensor) -> float:
     return off if math.isnan(off) or math.isnan(common) else max(off, _SYSTEMATIC * abs(common))
 
 
-def perturbed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """`x` with noise of relative size `_PROBE` at every position."""
+def perturbed(x: Tensor, generator: torch.Generator, relative: float = _PROBE) -> Tensor:
+    """`x` with noise of a relative size at every position."""
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-    return x + _PROBE * x.square().mean(-1, keepdim=True).sqrt() * noise
+    return x + relative * x.square().mean(-1, keepdim=True).sqrt() * noise
 
 
 def sub_block(
@@ -78,46 +52,81 @@ def sub_block(
     tolerance: Tolerance,
     generator: torch.Generator,
     free: Tensor | None = None,
-) -> tuple[Stage, Tensor, Tensor | None]:
-    """Run one sub-block on both sides from `x`; returns the stage, the source's stream and the free output's stream.
+) -> tuple[Stage, Tolerance, Tensor, Tensor | None]:
+    """Run one sub-block on both sides from `x`; returns the stage, its tolerance, the source's and the free output's stream.
 
     `free` is the output's own stream when it runs freely; it shares one pass with the comparison, so that every weight
     is read once.
     """
     (one, layer), (other, twin) = source, output
     probe = perturbed(x[:1], generator)
-    both = one.step(label, layer, torch.cat((x, probe)), torch.cat((ids, ids[:1])))
+    with one.weights.recorded() as theirs:
+        both = one.step(label, layer, torch.cat((x, probe)), torch.cat((ids, ids[:1])))
     after, probed = both[:-1], both[-1:]
     start = frame(x)
     together, tokens = (start, ids) if free is None else (torch.cat((start, free)), torch.cat((ids, ids)))
-    result = other.step(label, twin, together, tokens)
+    with other.weights.recorded() as ours:
+        result = other.step(label, twin, together, tokens)
+    own = tolerance.of(ours, theirs)
     forced, free_after = result[: len(x)], result[len(x) :] if free is not None else None
 
     expected = frame(after) - frame(x)
     amplification = relative(probed - probe - (after - x)[:1], (after - x)[:1]) / _PROBE
     shrink = _rms(start) / (_rms(expected) or 1.0)
+    error = discrepancy(forced - start, expected)
+    allowed = own.sub_block(amplification) + own.cancellation * shrink
+    flips = False
+    if allowed < error < math.inf:
+        unsteady = _unsteady(label, source, x, after, ids, own.noise, generator)
+        flips = unsteady > _STEADY * max(amplification, 1.0) * own.noise
+        allowed = max(allowed, own.safety * unsteady) if flips else allowed
     stage = Stage(
         f"layer {layer} {label}",
-        discrepancy(forced - start, expected),
-        tolerance.sub_block(amplification) + tolerance.cancellation * shrink,
+        error,
+        allowed,
         None if free_after is None else relative(free_after - frame(after), frame(after)),
+        flips,
     )
-    return stage, after, free_after
+    return stage, own, after, free_after
+
+
+def _unsteady(
+    label: str, side: tuple[Decoder, int], x: Tensor, after: Tensor, ids: Tensor, noise: float, generator: torch.Generator
+) -> float:
+    """How far a sub-block of one model is from itself where what it reads is rounded otherwise: the worst of a few draws.
+
+    A softmax that a rounding flips moves by all or nothing, in few places: no multiple of a larger probe's effect bounds it.
+    """
+    decoder, layer = side
+    worst = 0.0
+    for _ in range(_DRAWS):
+        moved = perturbed(x, generator, max(noise, 2.0 * torch.finfo(x.dtype).eps))
+        again = decoder.step(label, layer, moved, ids)
+        worst = max(worst, discrepancy(again - moved, after - x))
+    return worst
 
 
 def embedding(
     source: Decoder, output: Decoder, frame: Frame, blocks: list[tuple[int, int]], tolerance: Tolerance
-) -> Stage:
-    """Compare the embeddings of the tokens in `blocks`, one by one; the stage's error is that of the worst token."""
-    worst = 0.0
+) -> tuple[Stage, Tolerance, float]:
+    """Compare the embeddings of the tokens in `blocks`, one by one; the stage's error is that of the worst token.
+
+    Returned are its tolerance, too, and the rms of the output's largest embedding.
+    """
+    worst, largest = 0.0, 0.0
     for start, stop in blocks:
         ids = torch.arange(start, stop)[:, None]
-        expected, found = frame(source.embed(ids)).double(), output.embed(ids).double()
+        with source.weights.recorded() as theirs:
+            expected = frame(source.embed(ids)).double()
+        with output.weights.recorded() as ours:
+            found = output.embed(ids).double()
+        tolerance = tolerance.of(ours, theirs)
+        largest = max(largest, float(found.square().mean(-1).sqrt().max()))
         size = expected.square().mean(-1).sqrt()
         off = (found - expected).square().mean(-1).sqrt()
         floor = _FAINT * size.mean() + 1e-300  # rows of tokens that were never trained may be next to nothing
         worst = max(worst, float((off / size.clamp(min=float(floor))).nan_to_num(nan=math.inf).max()))
-    return Stage("embedding", worst, _SPREAD * tolerance.sub_block(1.0), None)
+    return Stage("embedding", worst, _SPREAD * tolerance.sub_block(1.0), None), tolerance, largest
 
 
 def logits(
@@ -126,21 +135,27 @@ def logits(
     hidden: tuple[Tensor, Tensor],
     blocks: list[tuple[int, int]],
     tolerance: Tolerance,
-) -> tuple[Logits, float]:
+    *,
+    alone: bool = True,
+) -> tuple[Logits, float, Tensor]:
     """Compare the logits of the given row blocks, never holding more than one block of each side.
 
     `hidden` are both sides' residual streams after the last layer; the last sequence is the first one with a perturbed
-    start, so that the difference between the two says how much the model amplifies: the second value returned.
+    start, so that the difference between the two says how much the model amplifies: the second value returned. The third
+    are the best of the output's logits at every position. Where the output was not run on it, it has a sequence less.
+    ``alone``: nothing came before the head, so that only its own types count.
     """
-    one, other = source.finish(hidden[0]).flatten(0, 1), output.finish(hidden[1]).flatten(0, 1)
-    length = hidden[0].shape[1]
-    seen, moved = _Seen(one.shape[0]), 0.0
-    for start, stop in blocks:
-        a, b = (side.head(x, start, stop).double().cpu() for side, x in ((source, one), (output, other)))
-        seen.add(a, b, start)
-        moved += float((a[-length:] - a[:length]).square().sum())
+    with source.weights.recorded() as theirs, output.weights.recorded() as ours:
+        one, other = source.finish(hidden[0]).flatten(0, 1), output.finish(hidden[1]).flatten(0, 1)
+        length, count = hidden[0].shape[1], other.shape[0]
+        seen, moved = _Seen(count), 0.0
+        for start, stop in blocks:
+            a, b = (side.head(x, start, stop).double().cpu() for side, x in ((source, one), (output, other)))
+            seen.add(a[:count], b, start)
+            moved += float((a[-length:] - a[:length]).square().sum())
+    tolerance = tolerance.of(ours, theirs) if alone else tolerance
     amplification = (moved / (length * seen.tokens)) ** 0.5 / (seen.spread() or 1.0) / _PROBE
-    return seen.verdict(tolerance.logits(amplification)), amplification
+    return seen.verdict(tolerance.logits(amplification)), amplification, seen.top[1][:, 0]
 
 
 def free_logits(
@@ -149,29 +164,34 @@ def free_logits(
     frame: Frame,
     blocks: list[tuple[int, int]],
     tolerance: Tolerance,
+    before: Sequence[Tolerance],
     generator: torch.Generator,
-) -> tuple[Logits, float, Stage]:
+) -> tuple[Logits, float, Stage, Tolerance, Tensor]:
     """`logits` of two models that ran freely, and the final norm and head as one more stage, from the source's own stream.
 
-    Both share one pass over each head.
+    Both share one pass over each head. `before` are the tolerances of the stages before the head; with its own they make
+    that of the logits, which is returned too. Last come the best of the output's logits at every position.
     """
     x, free = hidden
     probe = perturbed(x[:1], generator)
-    one = sides[0].finish(torch.cat((x, probe))).flatten(0, 1)
-    other = sides[1].finish(torch.cat((free, frame(x)))).flatten(0, 1)
     length, count = x.shape[1], x.shape[0] * x.shape[1]
     seen, forced, moved, alone = _Seen(count), _Seen(count), 0.0, 0.0
-    for start, stop in blocks:
-        a, b = (side.head(y, start, stop).double().cpu() for side, y in zip(sides, (one, other), strict=True))
-        seen.add(a[:count], b[:count], start)
-        forced.add(a[:count], b[count:], start)
-        moved += float((a[count - length : count] - a[:length]).square().sum())
-        alone += float((a[count:] - a[:length]).square().sum())
+    with sides[0].weights.recorded() as theirs, sides[1].weights.recorded() as ours:
+        one = sides[0].finish(torch.cat((x, probe))).flatten(0, 1)
+        other = sides[1].finish(torch.cat((free, frame(x)))).flatten(0, 1)
+        for start, stop in blocks:
+            a, b = (side.head(y, start, stop).double().cpu() for side, y in zip(sides, (one, other), strict=True))
+            seen.add(a[:count], b[:count], start)
+            forced.add(a[:count], b[count:], start)
+            moved += float((a[count - length : count] - a[:length]).square().sum())
+            alone += float((a[count:] - a[:length]).square().sum())
     spread = seen.spread() or 1.0
     amplification, own = ((part / (length * seen.tokens)) ** 0.5 / spread / _PROBE for part in (moved, alone))
-    allowed = tolerance.sub_block(own)
+    own_types = tolerance.of(ours, theirs)
+    whole = tolerance.over((*before, own_types))
+    allowed = own_types.sub_block(own)
     head = Stage("head", max(forced.verdict(allowed).error, _SYSTEMATIC * abs(forced.common())), allowed, None)
-    return seen.verdict(tolerance.logits(amplification)), amplification, head
+    return seen.verdict(whole.logits(amplification)), amplification, head, whole, seen.top[1][:, 0]
 
 
 #: logits [position, start..stop] of all positions in order, from wherever they come
@@ -270,14 +290,3 @@ class _Seen:
 
 def _rms(x: Tensor) -> float:
     return float(x.double().square().mean().sqrt())
-
-
-def _centre(x: Tensor) -> Tensor:
-    return x - x.mean(-1, keepdim=True)
-
-
-def _fitted(source: Tensor, output: Tensor) -> tuple[float, float]:
-    """The least-squares factor from `source` to `output`, and the relative error that remains."""
-    a, b = source.double(), output.double()
-    scale = float((a * b).sum() / (a * a).sum())
-    return scale, relative(b - scale * a, b)

@@ -63,6 +63,8 @@ class Meaning:
     tied: bool | None = None  # None: the tensors say
     experts: tuple[Any, ...] = ()  # count, chosen, shares renormalised, factor, scoring
     ids: Mapping[str, Any] = field(default_factory=dict)  # bos, eos, pad: id or ids, None where nothing is said
+    rope_conflict: str = ""  # what two spellings of the rotation in one config say that cannot both be
+    has_context: bool = True  # whether this family's config has a key for it
 
     @property
     def originals(self) -> frozenset[int]:
@@ -121,6 +123,8 @@ def read(config: Config, variant: str | None = None) -> Meaning | None:
         "windows": (window,) * layers,
         "tied": said("tie_word_embeddings", False),
         "ids": {name: _ids(config.get(f"{name}_token_id")) for name in ("bos", "eos", "pad")},
+        "rope_conflict": _conflict(config),
+        "has_context": "max_position_embeddings" not in spelling.fixed,
     }
     try:
         more = spelling.more(_Asked(config), variant) if spelling.more else {}
@@ -177,6 +181,25 @@ def _share(config: Config, spelling: Spelling) -> float:
     key = spelling.names.get(share, share)
     stated = (table.get(key) for table in (config.get("rope_parameters") or {}, config))
     return float(next((value for value in stated if value is not None), 1.0))
+
+
+def _conflict(config: Config) -> str:
+    """What `rope_parameters` says otherwise than the older keys: one library reads the one, another the other."""
+    newer, older = config.get("rope_parameters") or {}, config.get("rope_scaling") or {}
+    theta = config.get("rope_theta")
+    if any(isinstance(value, Mapping) for value in newer.values()):
+        return ""
+    if newer and theta is not None and newer.get("rope_theta", theta) != theta:
+        return f"rope_theta is {theta} beside {newer['rope_theta']} in rope_parameters"
+    if not newer or not older:
+        return ""
+    one, other = ({**table, "rope_type": table.get("rope_type", table.get("type")) or "default"} for table in (older, newer))
+    apart = ["rope_type"] if one["rope_type"] != other["rope_type"] else []
+    apart += [key for key in sorted({*one, *other} - {"type", "rope_type", "rope_theta"}) if one.get(key) != other.get(key)]
+    if one.get("rope_theta", theta) not in (None, other.get("rope_theta", theta)):
+        apart.append("rope_theta")
+    said = (f"{key} is {one.get(key)} in rope_scaling and {other.get(key)} in rope_parameters" for key in apart)
+    return next(said, "")
 
 
 def _ids(found: Any) -> tuple[int, ...] | None:

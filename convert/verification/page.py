@@ -58,13 +58,17 @@ def render(
     sides: Sequence[Side],
     *,
     passed: bool,
-    lineage: str = "",
-    witness: str = "",
+    wrong: Sequence[str] = (),
+    right: Sequence[str] = (),
+    advice: str = "",
     tensors: Sequence[Tensor] = (),
     exactness: str = "",
     steps: Sequence[str] = (),
 ) -> str:
-    """The page. Everything from a checkpoint is escaped by the template."""
+    """The page: what is ``wrong`` first, then what is ``right`` (by default the verdict), then what to do.
+
+    Everything from a checkpoint is escaped by the template.
+    """
     from jinja2 import Environment, StrictUndefined
 
     text = (Path(__file__).parent / _TEMPLATE).read_text(encoding="utf-8")
@@ -72,15 +76,16 @@ def render(
     bars, ticks = _plot(verdict.stages)
     return template.render(
         verdict=verdict,
-        passed=passed,
+        stamp="verified" if passed else "cannot judge" if verdict.undecided else "not the same function",
+        wrong=wrong or (() if verdict.passed or right else (verdict.sentence,)),
+        right=right or ((verdict.sentence,) if verdict.passed and not wrong else ()),
+        advice=advice,
         sides=sides,
         facts=_facts(sides),
         bars=bars,
         ticks=ticks,
         plot={"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "bottom": _BOTTOM},
         labels=[bar for i, bar in enumerate(bars) if i % max(1, len(bars) // 12) == 0],
-        lineage=lineage,
-        witness=witness,
         tensors=tensors,
         exactness=exactness,
         steps=steps,

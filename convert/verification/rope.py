@@ -53,8 +53,12 @@ def plain(theta: float, dim: int) -> Rope:
 
 
 def settings(config: Mapping[str, Any], theta: float = 10000.0) -> dict[str, Any]:
-    """The rope keys of a config in one form, with `rope_type` and `rope_theta` always present."""
-    found = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    """The rope keys of a config in one form, with `rope_type` and `rope_theta` always present.
+
+    Where both spellings are there the library takes the older table, whole (modeling_rope_utils.py,
+    `convert_rope_params_to_dict`); `meaning` says where they disagree.
+    """
+    found = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
     if any(isinstance(value, Mapping) for value in found.values()):
         raise ConversionError("rope_parameters differ per layer type, which none of the reference decoders computes.")
     kind = found.get("rope_type", found.get("type")) or "default"

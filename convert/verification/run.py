@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convert.checkpoint.stored import Checkpoint
-from convert.verification import compare, meaning, stock, symbolic
+from convert.verification import compare, loading, meaning, stock, symbolic
 from convert.verification.additions import with_additions
-from convert.verification.compare import Frame
+from convert.verification.asked import NOTHING, Asked
 from convert.verification.decoder import Decoder
 from convert.verification.decoders import decoder_for
+from convert.verification.frame import Frame
 from convert.verification.meaning import Meaning
 from convert.verification.prompts import Prompts, choose, encoded, lengths
-from convert.verification.shared import Renumbered, shared_ids, shared_texts
+from convert.verification.rows import Others, other_rows
+from convert.verification.shared import Renumbered, moved_ids, shared_texts
 from convert.verification.stated import check_config
 from convert.verification.verdict import (
     Compute,
@@ -31,17 +35,20 @@ from convert.verification.verdict import (
     Stock,
     Tolerance,
     Verdict,
+    is_narrower,
     tolerance,
 )
 from convert.verification.weights import open_weights
-from surgery.errors import ConversionError, VerificationFailed, listed, show
+from surgery.errors import CannotJudge, ConversionError, VerificationFailed, listed, show
 
 _SMALL = 300 << 20  # bytes of weights: up to here `quick` is full
 _SEQUENCES = 3
 _SHAPES = re.compile("shape|size|dimension")  # words of torch's complaints about operands
 _STOCK = 4_000_000_000  # bytes that transformers may map beside the weights
 _HEAD_ROWS, _HEAD_BLOCK = 4096, 256
+_UNRELATED = 1.5  # relative: logits that have nothing to do with each other are 1.41 apart
 _HEADS = ("lm_head.weight", "output_layer.weight", "output.weight")
+_ROTATED = "lengths and angles of the embeddings are the source's, but in other directions: the residual stream was rotated"
 #: recomputed by every loader
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rope.freqs", "attn.bias", "attn.masked_bias")
 
@@ -54,6 +61,11 @@ class _Pair:
     output: Decoder
     tolerance: Tolerance
     random: torch.Generator
+    asked: Asked
+
+    @property
+    def others(self) -> Others:
+        return Others.of(self.source, self.output, self.asked)
 
     @property
     def vocabulary(self) -> int:
@@ -81,6 +93,8 @@ class _Found:
     logits: Logits
     amplification: float
     proved: str
+    tolerance: Tolerance
+    others: tuple[Finding, ...]  # about rows that only one side has
     hidden: Tensor | None = None
 
 
@@ -119,8 +133,11 @@ def verify(
     witness_memory: int | None = None,
     additions: Sequence[Mapping[str, Any]] = (),
     shared: tuple[Sequence[int], Sequence[int]] | None = None,
+    asked: Asked = NOTHING,
 ) -> Verdict:
     """Whether `output` computes what `source` computes, as far as `exactness` promises it.
+
+    `asked` is what the plan or the user allows the output.
 
     `shared` are the ids, in the source and in the output, of the tokens that both have, where the vocabularies differ by
     more than tokens behind the last; only those are compared.
@@ -141,7 +158,7 @@ def verify(
     dtype = getattr(torch, compute)
     weights = open_weights(output, compute=dtype, device=device)
     # block-scaled FP8 stored as bf16 is the vendors' own dequantisation: compare with what that computes
-    narrow = torch.bfloat16 if "BF16" in weights.dtypes and "F8_E4M3" not in weights.dtypes else None
+    narrow = torch.bfloat16 if weights.main_dtype == "BF16" else None
     source, changes = with_additions(source, additions)
     read = open_weights(source, compute=dtype, rounded=narrow, device=device, changes=changes, wrapped=True)
     one = decoder_for(source.config, read, variant)
@@ -161,8 +178,9 @@ def verify(
         prompts=prompts,
         seed=seed,
         size=sum(tensor.nbytes for tensor in source.tensors.values()),
-        meanings=meanings if shared is None else (shared_ids(meanings[0], shared[0]), shared_ids(meanings[1], shared[1])),
+        meanings=meanings if shared is None else (moved_ids(meanings[0], shared), meanings[1]),
         texts=texts,
+        asked=asked,
         stocked=Stocked(source, output, witness_seconds, witness_memory) if with_transformers else None,
     )
 
@@ -180,6 +198,7 @@ def judge(
     meanings: tuple[Meaning | None, Meaning | None] | None = None,
     texts: Sequence[Sequence[int]] = (),
     stocked: Stocked | None = None,
+    asked: Asked = NOTHING,
 ) -> Verdict:
     """`verify` on decoders that are at hand; `size` is the source's weight bytes.
 
@@ -190,38 +209,48 @@ def judge(
             f"The source has {source.layers} layers of width {source.hidden}, the output {output.layers} of "
             f"{output.hidden}: the verifier compares layer by layer, so it cannot judge an edit that changes them."
         )
-    allowed = tolerance(exactness, compute, source.layers, len(source.steps), output.weights.dtypes)
-    pair = _Pair(source, output, allowed, torch.Generator().manual_seed(seed))
+    promise = partial(tolerance, exactness, compute, source.layers, len(source.steps), narrower=asked.narrower)
+    pair = _Pair(source, output, promise(output.weights.dtypes), torch.Generator().manual_seed(seed), asked)
     small = size <= _SMALL
     run = _full if mode == "full" or small or stocked is not None else _quick
-    asked = _prompts(pair, prompts, texts, meanings or (None, None), small)
+    read = _prompts(pair, prompts, texts, meanings or (None, None), small)
     with torch.inference_mode():
-        runs = [run(pair, each.ids) for each in asked]
+        runs = [run(pair, each.ids) for each in read]
         found = _merged(runs)
         stocks: tuple[Stock, ...] = ()
         if stocked is not None:
             assert runs[0].hidden is not None
             reference = compare.rows_of(source, runs[0].hidden)
-            stocks = stock.compared(stocked, reference, asked[0].ids, pair.vocabulary, allowed, found.amplification)
-        findings = (*(symbolic.differences(*meanings, found.frame) if meanings else ()), *_unread(output, run is _full))
+            stocks = stock.compared(stocked, reference, read[0].ids, pair.vocabulary, found.tolerance, found.amplification)
+        said = symbolic.differences(*meanings, found.frame, asked) if meanings else ()
+        said += loading.differences(source, output) if meanings else ()
+        findings = (*said, *found.others, *_unread(output, run is _full), *_unknown(found.frame))
+    lost = found.tolerance.added(found.amplification) > found.logits.error  # more than the bound, which stops where proof does
+    flipping = [each.label for each in found.stages if each.flips or (lost and each.allowed > found.logits.allowed)]
+    if flipping and not found.logits.passed and all(stage.passed for stage in found.stages):
+        found = replace(found, logits=replace(found.logits, allowed=_UNRELATED, worst_allowed=math.inf))
+        findings += (_unsteady(flipping),)
     failed = next((stage.label for stage in found.stages if not stage.passed), None if found.logits.passed else "head")
+    if failed is not None and not asked.narrower:
+        findings += _narrowed(source, output)
     failed = failed or next((f"config: {finding.fact}" for finding in findings if finding.status == "fails"), None)
     failed = failed or next((f"transformers ({one.side})" for one in stocks if not one.passed), None)
+    because = promise(output.weights.dtypes if asked.narrower else _finer(source, output)).because
     return Verdict(
-        passed=failed is None,
+        passed=failed is None and not any(finding.status == "open" for finding in findings),
         mode="full" if run is _full else "quick",
         proved=found.proved + (" (small enough for quick to be full)" if mode == "quick" and small else ""),
         frame=str(found.frame),
         logits=found.logits,
         stages=tuple(found.stages),
         first_divergence=failed,
-        tolerance=allowed,
+        tolerance=replace(found.tolerance, because=because),
         amplification=found.amplification,
         unread=tuple(sorted(output.weights.names - output.weights.used)) if run is _full else (),
         compute=compute,
         source_family=source.family,
         output_family=output.family,
-        prompts="; ".join(each.words for each in asked),
+        prompts="; ".join(each.words for each in read),
         findings=findings,
         stock=stocks,
     )
@@ -230,51 +259,80 @@ def judge(
 def _full(pair: _Pair, ids: Tensor) -> _Found:
     """Both models in lockstep: freely, and each sub-block once more from the source's own hidden states."""
     frame, x, free = _start(pair, ids)
+    if not frame.known:
+        return _unframed(pair, ids, frame, x, free)
     ids = torch.cat((ids, ids[:1]))
     every = compare.grid(pair.vocabulary, pair.source.hidden)
-    stages = [compare.embedding(pair.source, pair.output, frame, every, pair.tolerance)]
+    stage, own, largest = compare.embedding(pair.source, pair.output, frame, every, pair.tolerance)
+    stages, tolerances = [stage], [own]
     for layer in range(pair.source.layers):
         for label in pair.labels:
             with _computing(layer, label):
-                stage, x, after = compare.sub_block(
+                stage, own, x, after = compare.sub_block(
                     label, (pair.source, layer), (pair.output, layer), frame, x, ids, pair.tolerance, pair.random, free
                 )
             assert after is not None
             free = after
             stages.append(stage)
+            tolerances.append(own)
     blocks = compare.grid(pair.vocabulary, 4 * x.shape[0] * x.shape[1])  # both sides, twice over
-    found, amplification, head = compare.free_logits(
-        (pair.source, pair.output), (x, free), frame, blocks, pair.tolerance, pair.random
+    found, amplification, head, whole, best = compare.free_logits(
+        (pair.source, pair.output), (x, free), frame, blocks, pair.tolerance, tolerances, pair.random
     )
     stages.append(head)
+    others = other_rows(pair.others, largest, free, best, pair.asked)
     proved = f"all {pair.source.layers} layers, {found.positions} positions, {pair.tokens}"
-    return _Found(frame, stages, found, amplification, proved, x[:-1])
+    return _Found(frame, stages, found, amplification, proved, whole, others, x[:-1])
+
+
+def _unframed(pair: _Pair, ids: Tensor, frame: Frame, x: Tensor, free: Tensor) -> _Found:
+    """Both models to their logits, each in its own frame: what can be compared where none is known between them."""
+    sides = pair.source, pair.output
+    asked = torch.cat((ids, ids[:1])), ids
+    streams = [x, free[:-1]]
+    with pair.source.weights.recorded() as theirs, pair.output.weights.recorded() as ours:
+        for layer in range(pair.source.layers):
+            streams = [side.layer(layer, each, read) for side, each, read in zip(sides, streams, asked, strict=True)]
+        blocks = compare.grid(pair.vocabulary, 2 * x.shape[0] * x.shape[1])
+        own = pair.tolerance.of(ours, theirs)
+        found, amplification, best = compare.logits(*sides, (streams[0], streams[1]), blocks, own, alone=False)
+    others = other_rows(pair.others, math.inf, streams[1], best, pair.asked)
+    proved = f"logits alone, {found.positions} positions, {pair.tokens}"
+    return _Found(frame, [], found, amplification, proved, own, others, streams[0][:-1])
 
 
 def _quick(pair: _Pair, ids: Tensor) -> _Found:
     """Three layers, each from the same random hidden states on both sides, some embeddings and some head rows."""
     frame, start, _ = _start(pair, ids)
+    if not frame.known:
+        raise CannotJudge(f"{_ROTATED}: a quick run starts both sides from the same hidden states. Use --mode full.")
     ids = torch.cat((ids, ids[:1]))
     chosen = sorted({0, pair.source.layers // 2, pair.source.layers - 1})
     some = _some_rows(pair.vocabulary, pair.random)
-    stages = [compare.embedding(pair.source, pair.output, frame, some, pair.tolerance)]
+    stage, own, largest = compare.embedding(pair.source, pair.output, frame, some, pair.tolerance)
+    stages, tolerances = [stage], [own]
     for layer in chosen:
         for label in pair.labels:
             x = _hidden_like(start, pair.random)
             sides = (pair.source, layer), (pair.output, layer)
             with _computing(layer, label):
-                stages.append(compare.sub_block(label, *sides, frame, x, ids, pair.tolerance, pair.random)[0])
+                stage, own = compare.sub_block(label, *sides, frame, x, ids, pair.tolerance, pair.random)[:2]
+            stages.append(stage)
+            tolerances.append(own)
     x = _hidden_like(start[:-1], pair.random)
     x = torch.cat((x, compare.perturbed(x[:1], pair.random)))
     blocks = _some_rows(pair.vocabulary, pair.random)
     alone = replace(pair.tolerance, stages=2)
-    found, amplification = compare.logits(pair.source, pair.output, (x, frame(x)), blocks, alone)
+    read = frame(x)
+    found, amplification, best = compare.logits(pair.source, pair.output, (x, read), blocks, alone)
+    all_rows = found.tokens == pair.vocabulary
+    others = other_rows(pair.others, largest, read if all_rows else None, best, pair.asked)
     proved = (
         f"{len(chosen)} of {pair.source.layers} layers ({', '.join(map(str, chosen))}) from random hidden states, "
         f"{sum(stop - start for start, stop in some)} embeddings and {found.tokens} head rows of {pair.vocabulary}"
         f"{_remaining(pair)}"
     )
-    return _Found(frame, stages, found, amplification, proved)
+    return _Found(frame, stages, found, amplification, proved, pair.tolerance.over(tolerances), others)
 
 
 @contextmanager
@@ -317,8 +375,16 @@ def _prompts(
 
 def _start(pair: _Pair, ids: Tensor) -> tuple[Frame, Tensor, Tensor]:
     """Both sides' embeddings of `ids`, the frame that they fix, and the first sequence once more, perturbed."""
-    one, other = pair.source.embed(ids), pair.output.embed(ids)
-    frame = Frame.fit(one, other, pair.tolerance.sub_block(1.0))
+    with pair.source.weights.recorded() as theirs:
+        one = pair.source.embed(ids)
+    with pair.output.weights.recorded() as ours:
+        other = pair.output.embed(ids)
+
+    def sample(count: int) -> tuple[Tensor, Tensor]:
+        some = torch.arange(0, pair.vocabulary, max(1, pair.vocabulary // count))[:, None]
+        return pair.source.embed(some)[:, 0], pair.output.embed(some)[:, 0]
+
+    frame = Frame.fit(one, other, pair.tolerance.of(ours, theirs).sub_block(1.0), sample)
     probe = compare.perturbed(one[:1], pair.random)
     return frame, torch.cat((one, probe)), torch.cat((other, frame(probe)))
 
@@ -357,6 +423,41 @@ def _unread(output: Decoder, full: bool) -> tuple[Finding, ...]:
         return ()
     why = "no part of the function that the config describes; loaders ignore them or complain"
     return (Finding("unread tensors", "", listed(map(show, unread)), "warns", why),)
+
+
+def _unknown(frame: Frame) -> tuple[Finding, ...]:
+    """A frame that is there and cannot be found leaves the layers unproved, whatever the logits say."""
+    if frame.known:
+        return ()
+    why = f"{_ROTATED}; it was not found, so that no layer could be compared from the same hidden states"
+    return (Finding("hidden states", "", "", "open", why),)
+
+
+def _unsteady(stages: Sequence[str]) -> Finding:
+    """Where the source itself is at the mercy of rounding, two free runs say little; each stage was compared by itself."""
+    why = (
+        f"rounding alone flips what the source itself computes at {listed(stages, 3)}: its logits hang on the order of "
+        "additions; every sub-block does what the source's does from the same hidden states"
+    )
+    return Finding("steadiness", "", "", "warns", why)
+
+
+def _narrowed(source: Decoder, output: Decoder) -> tuple[Finding, ...]:
+    """A type that neither plan nor user asked for, where values were lost to it."""
+    theirs, ours = source.weights.dtypes, output.weights.dtypes
+    if not is_narrower(ours, theirs):
+        return ()
+    why = (
+        "values were rounded to a narrower type, which neither a plan that can be made again nor you asked for; "
+        "if that was meant, say --exactness approximate"
+    )
+    return (Finding("stored types", ", ".join(sorted(theirs)), ", ".join(sorted(ours)), "fails", why),)
+
+
+def _finer(source: Decoder, output: Decoder) -> frozenset[str]:
+    """The types of the side that stores finer ones."""
+    theirs, ours = source.weights.dtypes, output.weights.dtypes
+    return theirs if is_narrower(ours, theirs) else ours
 
 
 def _remaining(pair: _Pair) -> str:

@@ -27,6 +27,17 @@ class Renumbered(Decoder):
         return getattr(self.__dict__["_decoder"], name)
 
     @property
+    def whole(self) -> Decoder:
+        return self._decoder
+
+    @property
+    def others(self) -> list[int]:
+        """The tokens that have no number here."""
+        known = torch.zeros(self._decoder.vocab, dtype=torch.bool)
+        known[self._ids] = True
+        return (~known).nonzero()[:, 0].tolist()
+
+    @property
     def context(self) -> int | None:
         return self._decoder.context
 
@@ -54,13 +65,13 @@ def shared_texts(texts: Sequence[Sequence[int]], ids: Sequence[int]) -> list[lis
     return [[number[token] for token in text if token in number] for text in texts]
 
 
-def shared_ids(meaning: Meaning | None, ids: Sequence[int]) -> Meaning | None:
-    """A meaning whose named tokens (eos ...) are numbers in ``ids``; one that is not there is not named."""
+def moved_ids(meaning: Meaning | None, shared: tuple[Sequence[int], Sequence[int]]) -> Meaning | None:
+    """The source's meaning with its named tokens (eos ...) under the output's ids; one that the output lacks has none (-1)."""
     if meaning is None:
         return None
-    number = {token: place for place, token in enumerate(ids)}
+    number = dict(zip(*shared, strict=True))
     named = {
-        name: tuple(sorted(number[t] for t in found or () if t in number)) or None
+        name: None if found is None else tuple(sorted({number.get(token, -1) for token in found}))
         for name, found in meaning.ids.items()
     }
     return replace(meaning, ids=named)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from convert.verification import rope
-from convert.verification.compare import Frame
+from convert.verification.asked import NOTHING, Asked
+from convert.verification.frame import Frame
 from convert.verification.meaning import Meaning
 from convert.verification.verdict import Finding, Status
 from surgery.errors import show
@@ -21,6 +22,7 @@ from surgery.errors import show
 _SAME = 1e-6  # relative: numbers that went through decimal text or float32
 _FITTED = 1e-3  # relative: what a scale fitted to rounded embeddings is good for
 _SEEN = 1e-2  # relative: a scale that is off by more than this is off in every layer's output
+_BEYOND = 4  # times the longer context: where what only counts beyond it is looked at
 _ANGLE = 1e-6  # radians over the whole context
 
 #: what must be equal, whatever the weights
@@ -45,8 +47,13 @@ _FOLDABLE: tuple[tuple[str, Callable[[Meaning], float]], ...] = (
 )
 
 
-def differences(source: Meaning | None, output: Meaning | None, frame: Frame) -> tuple[Finding, ...]:
-    """Every difference between the two sides' statements, judged; empty where they say the same."""
+def differences(
+    source: Meaning | None, output: Meaning | None, frame: Frame, asked: Asked = NOTHING
+) -> tuple[Finding, ...]:
+    """Every difference between the two sides' statements, judged; empty where they say the same.
+
+    `asked`: a plan may keep the function only up to a context, or want other special tokens.
+    """
     if source is None or output is None:
         side = "source" if source is None else "output"
         why = f"no reader knows the config of the {side}: constants were not compared"
@@ -55,10 +62,14 @@ def differences(source: Meaning | None, output: Meaning | None, frame: Frame) ->
     for fact, of in _STRICT:
         if of(source) != of(output):
             found.append(_finding(fact, of(source), of(output), "fails", "no weights can make up for it"))
+    if output.rope_conflict and output.rope_conflict != source.rope_conflict:
+        why = f"{output.rope_conflict}: one library reads the one, and another the other"
+        found.append(Finding("rotation said twice", show(source.rope_conflict), show(output.rope_conflict), "fails", why))
     found += _rotation(source, output)
     found += _windows(source, output)
     found += _folded(source, output)
-    found += _carried(source, output)
+    found += _carried(source, output, asked.parts)
+    found += _context(source, output, asked.shorter)
     return tuple(found)
 
 
@@ -113,6 +124,11 @@ def _rotation(source: Meaning, output: Meaning) -> Iterator[Finding]:
         if not math.isclose(*factors, rel_tol=_SAME):
             yield _scale("factor on attention scores", *factors)
             return
+    beyond = _BEYOND * max(source.context or longest, output.context or longest)
+    one, other = (_table(m, beyond) for m in (source, output))
+    if any(not math.isclose(a, b, rel_tol=_SAME) for a, b in zip(one[0], other[0], strict=True)):
+        why = f"texts beyond the context come out otherwise: at {beyond} tokens the table is another one"
+        yield _finding("rotation beyond the context", _told(source), _told(output), "warns", why)
 
 
 def _lengths(source: Meaning, output: Meaning, longest: int) -> list[int]:
@@ -177,16 +193,30 @@ def _scale(fact: str, one: float, other: float) -> Finding:
     return _finding(fact, one, other, "fails" if near else "explained", why)
 
 
-def _carried(source: Meaning, output: Meaning) -> Iterator[Finding]:
-    """What changes no logits but what users get: where texts end, and how long they may be."""
+def _carried(source: Meaning, output: Meaning, asked: str) -> Iterator[Finding]:
+    """What changes no logits but what users get: where texts begin and end."""
     for name in ("bos", "eos", "pad"):
         one, other = source.ids.get(name), output.ids.get(name)
         if one == other:
             continue
         both = one is not None and other is not None
         apart = name == "eos" and both and not set(one or ()) & set(other or ())
-        why = "generation would not end where it did" if apart else "logits do not depend on it"
-        yield _finding(f"{name} token", one, other, "fails" if apart else "warns", why)
-    if source.context and output.context and output.context > source.context:
+        why = "generation would not end where it did" if apart else "logits do not depend on it, but generation may"
+        status: Status = "explained" if asked else "fails" if apart else "warns"
+        yield _finding(f"{name} token", one, other, status, asked or why)
+
+
+def _context(source: Meaning, output: Meaning, shorter: bool) -> Iterator[Finding]:
+    """How long texts may be: more than the source was made for is a claim, less takes something away."""
+    if source.context in (None, output.context) or (output.context is None and not output.has_context):
+        return
+    if output.context and source.context and output.context > source.context:
+        status: Status = "warns"
         why = "the output claims longer texts than the source; only the common length was compared"
-        yield _finding("context", source.context, output.context, "warns", why)
+    elif output.context is None:
+        status, why = "warns", "the output does not say how long a text may be, and libraries take a length of their own"
+    elif shorter:
+        status, why = "explained", "the plan keeps the function up to this length, and says so"
+    else:
+        status, why = "fails", "texts that the source reads are too long for what the output says"
+    yield _finding("context", source.context, output.context, status, why)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
@@ -54,6 +56,7 @@ class Weights:
         self.compute, self.device = compute, device
         self._block_bytes, self._fp8_block, self._rounded = block_bytes, fp8_block, rounded
         self.used: set[str] = set()
+        self._read_since: list[set[str]] = []
 
     @property
     def names(self) -> frozenset[str]:
@@ -61,8 +64,31 @@ class Weights:
 
     @property
     def dtypes(self) -> frozenset[str]:
-        """The stored types, as safetensors names them."""
+        """The stored types, as safetensors names them, of the tensors that were read; of all of them before any was."""
+        return frozenset(self._tensors[name].dtype for name in self.used & self.names or self.names)
+
+    @property
+    def stored_types(self) -> frozenset[str]:
+        """The stored types of all tensors, read or not."""
         return frozenset(stored.dtype for stored in self._tensors.values())
+
+    @property
+    def main_dtype(self) -> str:
+        """The stored type of most elements."""
+        held: Counter[str] = Counter()
+        for stored in self._tensors.values():
+            held[stored.dtype] += math.prod(stored.shape)
+        return held.most_common(1)[0][0] if held else "F32"
+
+    @contextmanager
+    def recorded(self) -> Iterator[set[str]]:
+        """The stored types of the tensors that are read within, in a set that fills as they are."""
+        kinds: set[str] = set()
+        self._read_since.append(kinds)
+        try:
+            yield kinds
+        finally:
+            del self._read_since[-1]
 
     def has(self, name: str) -> bool:
         return self._called.of(name) in self._tensors
@@ -128,15 +154,18 @@ class Weights:
         return flat, at * height, height
 
     def _stored(self, name: str) -> Stored:
-        stored = self._called.of(name)
-        self.used.add(stored)
+        called = self._called.of(name)
+        self.used.add(called)
         try:
-            return self._tensors[stored]
+            stored = self._tensors[called]
         except KeyError:
             raise ConversionError(
                 f"The architecture that config.json declares computes with the tensor {show(name)}, and the "
                 "checkpoint has no such tensor; a loader would fill it with random numbers."
             ) from None
+        for kinds in self._read_since:
+            kinds.add(stored.dtype)
+        return stored
 
     def _values(self, stored: Stored, start: int, stop: int) -> Tensor:
         values = self.unchanged(stored, start, stop)

@@ -235,6 +235,55 @@ def unscaled(tensors: Tensors, config: Config) -> bool:
     return True
 
 
+def noisy_behind_a_stray(tensors: Tensors, config: Config) -> bool:
+    """Noise on every matrix, and a narrow tensor that nothing reads."""
+    random = torch.Generator().manual_seed(9)
+    wide = [name for name, tensor in tensors.items() if tensor.dim() == 2 and tensor.dtype == torch.float32]
+    for name in wide:
+        tensors[name] = tensors[name] * (1 + 1e-3 * torch.randn(tensors[name].shape, generator=random))
+    tensors["stray.weight"] = torch.ones(4, dtype=torch.bfloat16)
+    return bool(wide)
+
+
+def rows_of_both(how: Callable[[Tensor], Tensor]) -> Edit:
+    """The embeddings and the head with other rows, and a config that says so."""
+
+    def edit(tensors: Tensors, config: Config) -> bool:
+        found = [name for endings in (EMBED, HEAD) if (name := named(tensors, endings, layer=None))]
+        rows = len(tensors[found[0]]) if found else None
+        keys = [key for key in ("vocab_size", "padded_vocab_size") if config.get(key) == rows]
+        if rows is None or not keys or "text_config" in config:
+            return False
+        for name in found:
+            tensors[name] = how(tensors[name]).contiguous()
+        config.update(dict.fromkeys(keys, len(tensors[found[0]])))
+        return True
+
+    return edit
+
+
+def scaled_beside(tensors: Tensors, config: Config) -> bool:
+    """An older table of the rotation beside the newer one, which says otherwise."""
+    theta = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
+    if theta is None or config.get("rope_scaling") or "text_config" in config:
+        return False
+    config["rope_parameters"] = {**(config.get("rope_parameters") or {"rope_type": "default"}), "rope_theta": theta}
+    config["rope_scaling"] = {"rope_type": "linear", "type": "linear", "factor": 2.0, "rope_theta": theta}
+    return True
+
+
+def told(key: str, value: Any, *, instead: bool = False) -> Edit:
+    """A key of the config that says what the weights are not; ``instead`` of one that is there."""
+
+    def edit(tensors: Tensors, config: Config) -> bool:
+        if instead and not config.get(key):
+            return False
+        config[key] = value
+        return True
+
+    return edit
+
+
 ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
 EPS = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "layernorm_epsilon")
 THETA = ("rope_theta", "rotary_emb_base")
@@ -283,6 +332,15 @@ EDITS: dict[str, Edit] = {
     "float16 overflow": changed(DOWN, overflowed),
     "two experts exchanged": exchanged_experts,
     "window doubled": said("sliding_window", of=lambda window: window * 2),
+    "noise behind a stray narrow tensor": noisy_behind_a_stray,
+    "vocabulary cut to 100": rows_of_both(lambda rows: rows[:100]),
+    "further rows that win": rows_of_both(lambda rows: torch.cat((rows, 50 * rows[5:13]))),
+    "rotation said twice": scaled_beside,
+    "end of text elsewhere": told("eos_token_id", 77, instead=True),
+    "context halved": said("max_position_embeddings", "seq_length", of=lambda length: length // 2),
+    "plain weights called quantised": told("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
+    "another class": told("architectures", ["LlamaForSequenceClassification"], instead=True),
+    "element type of eight bits": told("dtype", "float8_e4m3fn"),
     "cap on scores 1 % off": said("attn_logit_softcapping", of=lambda cap: cap * 1.01),
 }
 
@@ -304,6 +362,25 @@ def mutants(tensors: Tensors, config: Config) -> Iterator[Mutant]:
             yield Mutant(name, copied, said_)
 
 
+def turned_stream(
+    tensors: Tensors, hidden: int, turn: Callable[[Tensor], Tensor], norms: Callable[[Tensor], Tensor]
+) -> Tensors:
+    """Every tensor as a stream that `turn` changes (along the last axis) wants it, and the norms' weights by `norms`."""
+    made = {}
+    weights_of_norms = tuple(f"{end}.weight" for end in (*BEFORE, *BETWEEN, *FINAL))
+    for name, tensor in tensors.items():
+        written = name.removesuffix(".weight").removesuffix(".bias").endswith((*OUT, *DOWN))
+        if written:
+            made[name] = turn(tensor.T).T.contiguous()
+        elif tensor.dim() == 2 and tensor.shape[1] == hidden:
+            made[name] = turn(tensor).contiguous()
+        elif tensor.dim() == 1 and len(tensor) == hidden and name.endswith(weights_of_norms):
+            made[name] = norms(tensor)
+        else:
+            made[name] = tensor
+    return made
+
+
 def same_function(tensors: Tensors, config: Config) -> Iterator[Mutant]:
     """Outputs that are made of other bytes and compute the same: no alarm may be raised."""
     gate, up, down = (named(tensors, part) for part in (GATE, UP, DOWN))
@@ -320,6 +397,13 @@ def same_function(tensors: Tensors, config: Config) -> Iterator[Mutant]:
         out = tensors[o].unflatten(1, (kv, -1)).flip(1).flatten(1, 2).contiguous()
         permuted = tensors | dict(zip((q, k, v, o), (*heads_, out), strict=True))
         yield Mutant("key heads permuted with their queries", permuted, config)
+    if config.get("model_type") in GAUGED:
+        random = torch.Generator().manual_seed(3)
+        hidden = config["hidden_size"]
+        order, signs = torch.randperm(hidden, generator=random), torch.ones(hidden)
+        signs[: hidden // 2] = -1.0
+        renamed = turned_stream(tensors, hidden, lambda x: (x * signs.to(x))[..., order], lambda norm: norm[order])
+        yield Mutant("dimensions of the stream renamed, signs changed", renamed, config)
     eps = next((key for key in EPS if key in config), None)
     embed = named(tensors, EMBED, layer=None)
     plain = not {"scale_emb", "use_qk_norm"} & config.keys() and config.get("model_type") in GAUGED

@@ -193,7 +193,7 @@ class _Judge:
 
     def _moved(self, folder: Path) -> float:
         logits = self._logits(folder)
-        if logits is None or not logits.isfinite().all():
+        if logits is None or logits.shape != self.truth.shape or not logits.isfinite().all():
             return float("inf")
         spread = (self.truth - self.truth.mean(-1, keepdim=True)).square().mean().sqrt()
         return float((logits - self.truth).square().mean().sqrt() / spread)

@@ -16,7 +16,7 @@ from convert.edits.effect import effect
 from convert.edits.transplant import transplant_tokenizer
 from convert.edits.vocabulary import plan_vocabulary, renumbered
 from convert.edits.vocabulary_size import pad_vocab, trim_vocab, unpad_vocab
-from surgery.errors import ConversionError, UsageError, VerificationFailed
+from surgery.errors import CannotJudge, ConversionError, UsageError, VerificationFailed
 from surgery.tokenizer.facts import load
 from tests.goldens import golden
 from tests.tokenizer.small import byte_level
@@ -137,7 +137,11 @@ def test_a_transplanted_tokenizer_verifies_later_too(tmp_path: Path) -> None:
     files = {"tokenizer.json": json.dumps(byte_level(900)).encode(), "tokenizer_config.json": b'{"eos_token": "<|end|>"}'}
     llama(tmp_path / "donor", rows=len(load(byte_level(900)).get_vocab()), tied=False, files=files)
     run("transplant-tokenizer", tmp_path / "base", tmp_path / "out", "--donor", tmp_path / "donor", "--verify", "off")
-    done = verify(tmp_path / "base", tmp_path / "out", "--exactness", "byte")
+    words = tmp_path / "base", tmp_path / "out", "--exactness", "byte"
+    done = verify(*words)
+    assert isinstance(done.exception, CannotJudge), "rows that only the donor explains win, and the donor is not here"
+    assert "further tokens: nothing -> 174 tokens" in done.output
+    done = verify(*words, "--other-rows")
     assert done.exit_code == 0, done.output
     assert "tokens that both vocabularies have" in done.output
 

@@ -1,0 +1,93 @@
+"""What runs in the process that builds two tokenizers: by the library's own choice of class, else from tokenizer.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convert.chat_check import CONVERSATIONS
+from convert.verification.child import forbid_network, limit_memory
+from surgery.tokenizer.probe import PROBE
+
+#: beside the probe, which has no capitals in a row and no text at both of whose ends a template may stand
+_MORE = ("THE QUICK Brown Fox", "Hello World", " leading and trailing ", "")
+
+
+def main() -> None:
+    """A task as JSON on stdin, the answer as the last line of stdout."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    forbid_network()
+    limit_memory(task["memory"])
+    print(json.dumps(_answer([Path(folder) for folder in task["folders"]])))
+
+
+def _answer(folders: Sequence[Path]) -> dict[str, Any]:
+    texts = [*PROBE, *_MORE]
+    why = ""
+    try:
+        import transformers
+    except ImportError:
+        why = "transformers is not installed"
+    else:
+        quiet: Any = transformers.utils.logging
+        quiet.set_verbosity_error()
+        try:
+            built = [
+                transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+                for folder in folders
+            ]
+            return {
+                "runner": f"AutoTokenizer of transformers {transformers.__version__}",
+                "texts": texts,
+                "ids": [[one(text)["input_ids"] for text in texts] for one in built],
+                "prompts": [_rendered(one) for one in built],
+                "own": _own(folders[0], texts),
+            }
+        except Exception as error:  # the library raises what its many classes raise
+            said = " ".join(str(error).split())[:120]
+            why = f"transformers cannot build both ({type(error).__name__}: {said})"
+    if not all((folder / "tokenizer.json").is_file() for folder in folders):
+        return {"because": f"{why}, and not both have a tokenizer.json"}
+    from tokenizers import Tokenizer
+
+    try:
+        plain = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in folders]
+    except Exception as error:  # the library raises nothing more special
+        return {"because": f"{why}; tokenizers: {str(error)[:120]}"}
+    ids = [[one.encode(text).ids for text in texts] for one in plain]
+    return {"runner": f"the tokenizers library ({why})", "texts": texts, "ids": ids, "prompts": None, "own": {}}
+
+
+def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+    """What the source's files say by themselves: a library's class may build something else of a tokenizer.json or a model."""
+    found: dict[str, list[list[int]]] = {}
+    if (folder / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        found["whole"] = [plain.encode(text).ids for text in texts]
+    if (folder / "tokenizer.model").is_file():
+        try:
+            from sentencepiece import SentencePieceProcessor
+
+            pieces: Any = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            found["bare"] = [pieces.encode(text) for text in texts]
+        except (ImportError, RuntimeError, OSError):  # not installed, or no SentencePiece model
+            pass
+    return found
+
+
+def _rendered(tokenizer: Any) -> dict[str, Any] | None:
+    """The prompt of every conversation, or that the template refuses it; None where there is no template."""
+    if not tokenizer.chat_template:
+        return None
+    prompts: dict[str, Any] = {}
+    for name, messages in CONVERSATIONS.items():
+        try:
+            prompts[name] = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a stranger's program
+            prompts[name] = {"refused": type(error).__name__}
+    return prompts
