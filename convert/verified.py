@@ -13,6 +13,7 @@ from convert.edits.checksum import check_total
 from convert.manifest import NAME as MANIFEST
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
+from convert.verification.added import additions_of
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
 from convert.verification.witness.witness import Witness, hindrance, wanted_witness
@@ -86,9 +87,7 @@ def verifier(
             mode=mode,  # type: ignore[arg-type]
             variant=source_variant,
             output_variant=variant_of(plan.target),
-            additions=[
-                {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
-            ],
+            additions=additions_of(plan),
             shared=plan.shared,
         )
         for one in plan.checkpoint.additions:
