@@ -32,6 +32,7 @@ def settled(adapter: Adapter, embed: str, head: str, alike: Alike) -> Settled:
 
     ``ConversionError`` where the adapter says that both are one, and holds two that differ.
     """
+    adapter = as_listed(adapter, embed, head)
     found = [adapter.base[name] for name in (embed, head) if name in adapter.base]
     if len(found) == 2 and not alike(*found):
         return Settled(adapter, "first")
@@ -50,6 +51,15 @@ def settled(adapter: Adapter, embed: str, head: str, alike: Alike) -> Settled:
             "save the adapter again."
         )
     return Settled(one, "then")
+
+
+def as_listed(adapter: Adapter, embed: str, head: str) -> Adapter:
+    """The adapter of a tied model with both ends as trained whole where ``ensure_weight_tying`` had peft add the second."""
+    for one, other in ((embed, head), (head, embed)):
+        if adapter.config.tying and one in adapter.replaced and other in adapter.base.keys() - adapter.replaced.keys():
+            base = {name: stored for name, stored in adapter.base.items() if name != other}
+            adapter = replace(adapter, base=base, replaced={**adapter.replaced, other: adapter.base[other]})
+    return adapter
 
 
 def _trained(adapter: Adapter, name: str) -> set[str]:

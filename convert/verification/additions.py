@@ -218,11 +218,15 @@ def _adapter(source: _Source, adapter: Checkpoint, options: Mapping[str, Any]) -
     """What peft's model has with the adapter on it. Of tied embeddings each name is wrapped by itself."""
     trained: dict[str, dict[str, Stored]] = {}
     kept: dict[str, Stored] = {}  # what lay under a trained matrix, or was saved because the model had been resized
+    listed = tuple(adapter.config.get("modules_to_save") or ())
+    tying = source.one and adapter.config.get("ensure_weight_tying") is True
+    if tying and any(_end(name) for name in listed):
+        listed = (*listed, "lm_head", "embed_tokens", "wte")  # peft puts the other end beside the one that was named
     for name, stored in adapter.tensors.items():
         module, part = _parted(name.partition("/")[2])
         parts = trained.setdefault(module, {})
         whole = part in ("weight", "bias", "base_layer.bias") or part.startswith("modules_to_save")
-        if part == "weight" and not _listed(adapter.config, module) and _end(module):
+        if part == "weight" and not module.endswith(listed or ("/",)) and _end(module):
             kept[module] = stored
         elif whole:
             parts["bias" if part.endswith("bias") else "weight"] = stored
@@ -245,7 +249,7 @@ def _adapter(source: _Source, adapter: Checkpoint, options: Mapping[str, Any]) -
     for module, parts in trained.items():
         _train(source, module, parts, adapter.config, -options["weight"] if options["subtract"] else options["weight"])
     if one and stays_one:
-        follows = not head and (adapter.config.get("ensure_weight_tying") is True or embeddings.keys() == {_TOKENS})
+        follows = not head and (tying or embeddings.keys() == {_TOKENS})
         if follows and embeddings:
             source.copy_head()
         if tied and (follows or _same(adapter, embeddings, head)):
@@ -312,10 +316,6 @@ def _parted(key: str) -> tuple[str, str]:
 
 def _end(module: str) -> str:
     return "head" if module.endswith("lm_head") else "embeddings" if f"{module}.weight".endswith(_EMBEDDINGS) else ""
-
-
-def _listed(config: Mapping[str, Any], module: str) -> bool:
-    return any(module.endswith(name) for name in config.get("modules_to_save") or ())
 
 
 def _tokens(config: Mapping[str, Any], module: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from convert.checkpoint import Checkpoint, open_adapter, open_checkpoint, open_s
 from convert.checkpoint.reading import same_values
 from convert.edits.adapter import read_adapter
 from convert.edits.adapter_names import named
-from convert.edits.tying import settled
+from convert.edits.tying import as_listed, settled
 from convert.verification.witness.config import shrunk
 from convert.verification.witness.library import Put
 from convert.verification.witness.vocabulary import Tokens
@@ -78,6 +78,7 @@ def _adapter(place: Path, base: Base, folder: Path, first: bool) -> Path:
     tied = bool(embed) and _HEAD not in base.tensors
     one, trained_as_one = False, False
     if tied:
+        adapter = as_listed(adapter, embed, _HEAD)
         with open_sources(opened) as sources:
             how = settled(adapter, embed, _HEAD, partial(same_values, sources))
         one, trained_as_one = how.untie != "first", how.untie == "never"
