@@ -145,6 +145,10 @@ def read_recipe(path: str | Path) -> Recipe:
         told = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{show(str(path))} is not TOML: {error}.") from None
+    except RecursionError:
+        raise UsageError(
+            f"{show(str(path))} nests brackets deeper than can be read; a recipe has two levels. Write it anew."
+        ) from None
     where = show(str(path))
     top = _read(told, _TOP, where, place.parent)
     edits = tuple(_edit(number, entry, where, place.parent) for number, entry in enumerate(top.get("edit", ()), 1))
@@ -163,8 +167,11 @@ def read_recipe(path: str | Path) -> Recipe:
 
 def recipe_text(recipe: Recipe, plan: Plan, out: str | None) -> str:
     """What a recipe does, in English."""
-    tensors = len(plan.checkpoint.tensors)
-    lines = [f"Read {recipe.source}, a {plan.source} checkpoint ({tensors} tensors with what is added to it)."]
+    prefixes = tuple(f"{one.prefix}/" for one in plan.checkpoint.additions)
+    own = sum(not name.startswith(prefixes or ("//",)) for name in plan.checkpoint.tensors)
+    added = len(plan.checkpoint.tensors) - own
+    beside = f" and {added} of what is added to it" if added else ""
+    lines = [f"Read {recipe.source}, a {plan.source} checkpoint ({own} tensors{beside})."]
     lines += [f"  {number}. {step[:1].upper()}{step[1:]}." for number, step in enumerate(plan.steps, 1)]
     lines += [f"Write it as {plan.target}{f' to {out}' if out else ''}, in one pass.", ""]
     return "\n".join(lines)

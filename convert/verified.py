@@ -10,6 +10,7 @@ from typing import Any
 from convert.claims import remade_plan, variant_of
 from convert.edits.checksum import check_total
 from convert.planning import Plan, weakest
+from convert.verification.added import additions_of
 from convert.verification.asked import Asked
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
@@ -117,9 +118,7 @@ def verifier(
             mode=mode,  # type: ignore[arg-type]
             variant=source_variant,
             output_variant=variant_of(plan.target),
-            additions=[
-                {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in plan.checkpoint.additions
-            ],
+            additions=additions_of(plan),
             shared=plan.shared,
             asked=_asked(plan),
         )

@@ -7,14 +7,14 @@ code of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mappings.family import Family
 from mappings.rows import rows_of
 from mappings.slabs import Header
 from mappings.slots import Part, Slot, slots
-from surgery.additions import RANK, added, low_rank
+from surgery.additions import RANK, added, low_rank, renormed, with_rows
 from surgery.errors import ConversionError, show
 from surgery.model import Model
 from surgery.movement import Piece
@@ -47,12 +47,14 @@ class Product:
     """``factor * up @ down``, to be added to a matrix: ``down`` is rank x inputs, ``up`` outputs x rank.
 
     ``embedding``: the inputs are tokens, so the product is stored transposed beside a linear one of the same shape.
+    ``magnitude``: the L2 norm that each output of the sum then gets (DoRA), one number an output.
     """
 
     down: Header
     up: Header
     factor: float
     embedding: bool = False
+    magnitude: Header | None = None
 
 
 def places(family: Family, model: Model) -> Mapping[str, Place]:
@@ -74,10 +76,18 @@ def with_product(model: Model, place: Place, product: Product) -> Model:
             f"{product.up.shape}, but {place.name} of this base is {place.shape[1 - inputs]} x {place.shape[inputs]}: "
             "the adapter was trained on another base, of other sizes."
         )
+    norms = product.magnitude
+    if norms is not None and norms.shape != (place.shape[1 - inputs],):
+        raise ConversionError(
+            f"{show(norms.name)} has the shape {norms.shape}, but {place.name} of this base has {place.shape[1 - inputs]} "
+            "outputs: the adapter was trained on another base, of other sizes."
+        )
     changed: dict[str, Expr | None] = {}
     for name, over, out in zip(place.roles, place.slot.by_axis[inputs], place.slot.by_axis[1 - inputs], strict=True):
         left, right = _factor(product.up, out, 0), _factor(product.down, over, 1)
-        changed[name] = low_rank(model.tensors[name], left, right, product.factor)
+        changed[name] = summed = low_rank(model.tensors[name], left, right, product.factor)
+        if norms is not None:
+            changed[name] = renormed(summed, _along(norms, out))
     return model.using(changed)
 
 
@@ -91,6 +101,40 @@ def with_tensor(model: Model, place: Place, other: Header) -> Model:
     return model.using(_read(place, other))
 
 
+def with_rows_of(model: Model, place: Place, rows: Sequence[int], other: Header) -> Model:
+    """The model with some rows of one tensor of its file replaced by those of another, stored in the type of the old ones."""
+    if max(rows, default=0) >= place.shape[0]:
+        raise ConversionError(
+            f"{show(other.name)} is to be row {max(rows)} of {place.name}, and this base has {place.shape[0]}: the adapter was "
+            "trained on a base with more tokens, and does not bring them."
+        )
+    if len(other.shape) != 2 or (len(rows), place.shape[1]) != other.shape or len(place.roles) != 1:
+        raise ConversionError(
+            f"{show(other.name)} has shape {other.shape}, which are no {len(rows)} rows of {place.name}, {place.shape}: it "
+            "belongs to another base, of other sizes."
+        )
+    (name,) = place.roles
+    expr = model.tensors[name]
+    piece = Piece(other.name, 0, (0, 0), other.shape, other.strides)
+    return model.using({name: with_rows(expr, rows, Moved(expr.axes, other.shape, other.dtype, (piece,)))})
+
+
+def read_as(family: Family, model: Model, name: str, header: Header) -> list[tuple[Expr, Moved]] | None:
+    """Each role that a tensor of the family's file holds, as the model has it and as it is read from another such tensor.
+
+    Of embeddings with other rows, only those that both have; None where the model has no such tensor, or of another shape.
+    """
+    known = places(family, model)
+    if name not in known or len(header.shape) != len(known[name].shape):
+        return None
+    place, rows = known[name], min(known[name].shape[0], header.shape[0])
+    if {"embed", "head"} & set(place.roles):
+        place = places(family, model.having("rows that both have", vocab=rows))[name]
+    if place.shape[1:] != header.shape[1:] or place.shape[0] > header.shape[0]:
+        return None
+    return [(model.tensors[role], expr) for role, expr in _roles(place, header).items()]
+
+
 def _read(place: Place, header: Header) -> dict[str, Moved]:
     """What the roles are when ``header`` is the file's tensor."""
     if header.shape != place.shape:
@@ -98,11 +142,24 @@ def _read(place: Place, header: Header) -> dict[str, Moved]:
             f"{show(header.name)} has shape {header.shape}, but {place.name} of this base has {place.shape}: it "
             "belongs to another base, of other sizes."
         )
+    return _roles(place, header)
+
+
+def _roles(place: Place, header: Header) -> dict[str, Moved]:
     found = {}
     for name, part in zip(place.roles, place.slot.lying(header.strides), strict=True):
         piece = Piece(header.name, part.leaf.offset, (0,) * len(part.axes), part.leaf.sizes, part.leaf.strides)
         found[name] = Moved(part.axes, part.leaf.sizes, header.dtype, (piece,))
     return found
+
+
+def _along(header: Header, part: Part) -> Moved:
+    """What of a vector along one axis of the file belongs to a role, as the role's axes that run along it."""
+    (step,) = header.strides
+    dims = [(a, n, s * step) for a, n, s in zip(part.axes, part.leaf.sizes, part.leaf.strides, strict=True) if s]
+    names, sizes, strides = zip(*dims, strict=True)
+    piece = Piece(header.name, part.leaf.offset * step, (0,) * len(dims), sizes, strides)
+    return Moved(names, sizes, header.dtype, (piece,))
 
 
 def _factor(header: Header, part: Part, axis: int) -> Moved:

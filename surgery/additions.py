@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from surgery.values import Expr, Region, Value, joined, zeros
+from surgery.values import Expr, NoInverse, Region, Value, joined, zeros
 
 if TYPE_CHECKING:
     import torch
@@ -106,6 +107,95 @@ class Folded(Value):
     def finished(self, region: Region, state: torch.Tensor) -> torch.Tensor:
         """The values of a region from what ``settled`` returned."""
         raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Norms(Folded):
+    """L2 norms of the input over all its axes but those of this tensor, summed in float64."""
+
+    def folded(self, state: torch.Tensor | None, array: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        (expr,) = self.inputs
+        kept = [expr.axes.index(axis) for axis in self.axes]
+        over = [at for at in range(len(expr.axes)) if at not in kept]
+        squares = array.double().square().permute(*kept, *over).reshape(*(array.shape[at] for at in kept), -1).sum(-1)
+        if state is None:
+            return squares
+        return torch.cat((state, squares), kept.index(0)) if 0 in kept else state + squares
+
+    def settled(self, state: torch.Tensor) -> torch.Tensor:
+        return state.sqrt()
+
+    def finished(self, region: Region, state: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        for at, (first, count) in enumerate(region):
+            state = state.narrow(at, first, count)
+        return state.to(torch.float64 if self.dtype == "F64" else torch.float32)
+
+    def describe(self) -> str:
+        return "L2 norms"
+
+
+@dataclass(frozen=True, slots=True)
+class Renormed(Value):
+    """The first input, of which each output gets the norm that the second says, in place of the third, its own."""
+
+    def needs(self, region: Region) -> tuple[Region, ...]:
+        span = dict(zip(self.axes, region, strict=True))
+        return (region, *(tuple(span[axis] for axis in expr.axes) for expr in self.inputs[1:]))
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        values, wanted, norms = arrays
+        axes = self.inputs[1].axes
+        order = sorted(range(len(axes)), key=lambda at: self.axes.index(axes[at]))
+        shape = [count if axis in axes else 1 for axis, (_, count) in zip(self.axes, region, strict=True)]
+        return values * (wanted / norms).permute(order).reshape(shape)
+
+    def describe(self) -> str:
+        return "each output given a norm of its own"
+
+
+def renormed(expr: Expr, wanted: Expr) -> Renormed:
+    """``expr`` with the L2 norms of ``wanted``, which is over the axes that tell outputs apart: DoRA's magnitudes."""
+    norms = Norms(wanted.axes, wanted.shape, expr.dtype, (expr,))
+    return Renormed(expr.axes, expr.shape, expr.dtype, (expr, wanted, norms))
+
+
+@dataclass(frozen=True, slots=True)
+class RowsReplaced(Value):
+    """The first input with the rows ``at``, in ascending order, replaced by those of the second that ``by`` names."""
+
+    at: tuple[int, ...] = ()
+    by: tuple[int, ...] = ()
+
+    def reads(self, region: Region) -> Iterator[tuple[Expr, Region]]:
+        yield self.inputs[0], region
+        for place in self._inside(region):
+            yield self.inputs[1], ((self.by[place], 1), *region[1:])
+
+    def compute(self, region: Region, *arrays: torch.Tensor) -> torch.Tensor:
+        for place, row in zip(self._inside(region), arrays[1:], strict=True):
+            arrays[0][self.at[place] - region[0][0]] = row[0]
+        return arrays[0]
+
+    def undo(self, expr: Expr) -> Expr:
+        raise NoInverse("the rows that stood there are not stored")
+
+    def describe(self) -> str:
+        return f"{len(self.at):,} rows replaced"
+
+    def _inside(self, region: Region) -> range:
+        first, count = region[0]
+        return range(bisect_left(self.at, first), bisect_left(self.at, first + count))
+
+
+def with_rows(expr: Expr, at: Sequence[int], new: Expr) -> RowsReplaced:
+    """``expr`` with its rows ``at`` replaced by those of ``new``, in their order."""
+    assert len(at) == new.shape[0] and max(at, default=0) < expr.shape[0], (len(at), new.shape, expr.shape)
+    by = sorted(range(len(at)), key=lambda place: at[place])
+    return RowsReplaced(expr.axes, expr.shape, expr.dtype, (expr, new), tuple(at[place] for place in by), tuple(by))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,19 +29,29 @@ if TYPE_CHECKING:
 @click.option("--adapter", "adapters", multiple=True, required=True, metavar="DIR", help="A LoRA as peft saves it; repeat.")
 @click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="How much each counts; default: 1.")
 @click.option("--subtract", is_flag=True, help="Take merged adapters out again.")
+@click.option("--untie", "apart", is_flag=True, help="Write the output projection of a tied base as a tensor of its own.")
 def merge_lora_(
-    src: str, out: str | None, adapters: tuple[str, ...], weights: tuple[float, ...], subtract: bool, **options: Any
+    src: str,
+    out: str | None,
+    adapters: tuple[str, ...],
+    weights: tuple[float, ...],
+    subtract: bool,
+    apart: bool,
+    **options: Any,
 ) -> None:
     """Write OUT as SRC with LoRA adapters merged into it: products in float32, every weight rounded once.
 
-    An adapter speaks of its base's own tensors, so merge before converting to another family, or both in one recipe.
+    Tied embeddings are untied where an adapter changes one end alone. An adapter speaks of its base's own tensors, so merge
+    before converting to another family, or both in one recipe.
     """
     from convert.edits.lora import merge_lora
+    from surgery.edits.tie import untie
 
     if weights and len(weights) != len(adapters):
         raise click.UsageError(f"{len(weights)} weights for {len(adapters)} adapters; give one for each, or none.")
 
     def merge(artefact: Artefact) -> Artefact:
+        artefact = untie(artefact) if apart else artefact
         for at, adapter in enumerate(adapters):
             artefact = merge_lora(artefact, adapter, weight=weights[at] if weights else 1.0, subtract=subtract)
         return artefact

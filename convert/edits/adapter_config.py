@@ -18,37 +18,42 @@ from surgery.errors import ConversionError, listed, show
 _TRAINING = frozenset(
     {
         "auto_mapping", "peft_version", "revision", "task_type", "inference_mode", "lora_dropout", "layers_pattern",
-        "layers_to_transform", "exclude_modules", "target_modules", "modules_to_save", "megatron_config",
+        "layers_to_transform", "exclude_modules", "target_modules", "megatron_config",
         "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "base_model_name_or_path",
-        "fan_in_fan_out", "loftq_config", "enable_lora", "merge_weights",
+        "fan_in_fan_out", "loftq_config", "enable_lora", "merge_weights", "swift_type", "lora_dtype",
     }
 )  # fmt: skip
+#: what names of such keys begin with: ms-swift keeps the learning rates of LoRA+ here
+_TRAINING_STEMS = ("lorap_",)
 _READ = frozenset(
     {
         "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias", "lora_bias",
-        "init_lora_weights",
+        "init_lora_weights", "modules_to_save", "use_dora", "trainable_token_indices", "ensure_weight_tying",
     }
 )  # fmt: skip
 
 #: keys that make of a LoRA something else, and what that is called
 _OTHER_KINDS = {
-    "use_dora": "DoRA, which rescales every column of the merged weight",
     "use_qalora": "QA-LoRA, which pools the inputs of the adapter",
     "use_bdlora": "block-diagonal LoRA",
     "alora_invocation_tokens": "an activated LoRA, which acts only behind certain tokens and equals no merged weight",
     "layer_replication": "an adapter of a model with repeated layers",
-    "trainable_token_indices": "an adapter that replaces rows of the embeddings",
     "target_parameters": "an adapter of bare parameters (stacked experts)",
     "arrow_config": "Arrow, a router among adapters",
     "velora_config": "VeLoRA",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
-    "ensure_weight_tying": "an adapter tied to the tied embeddings",
 }
+
+#: how a config may call embeddings, where it gives no name
+EMBEDDINGS = ""
 
 #: initialisations that leave the base as it is; the others (pissa, olora, corda, lora_ga, loftq) subtract from it first
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 _MOST_RANK = 1 << 16
+_MOST_TOKENS = 1 << 20
+#: the largest number that float32 has: products are taken in it
+LARGEST = 3.4028234663852886e38
 _TEXT = re.compile(r"(?:[\w.\-|^$]|\\[.dw]|\[[^\[\]]{1,40}\]|[*+?](?![*+?{])|\((?:\?:)?|\)(?![*+?{]))*")
 
 
@@ -63,10 +68,22 @@ class AdapterConfig:
     ranks: Mapping[str, int] = field(default_factory=dict)
     alphas: Mapping[str, float] = field(default_factory=dict)
     base: str = ""  # what the adapter says it was trained on
+    saved: tuple[str, ...] = ()  # ends of the names of modules that are trained whole
+    rescaled: bool = False  # DoRA: every row gets a norm of its own
+    tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # end of a module's name -> its trained rows
+    tying: bool = False  # what is added to tied embeddings is added to the output projection too
 
     def rank_of(self, module: str) -> int:
         rank: int = _matching(self.ranks, module, self.rank)
         return rank
+
+    def trains_whole(self, module: str) -> bool:
+        """Whether a module was trained whole: peft goes by the end of its name."""
+        return module.endswith(self.saved) if self.saved else False
+
+    def rows(self, module: str) -> tuple[int, ...] | None:
+        """Which rows of a module are trained by themselves, if any are."""
+        return next((rows for end, rows in self.tokens.items() if module.endswith(end)), None)
 
     def factor(self, module: str) -> float:
         """What the product of a module's matrices is multiplied by."""
@@ -95,7 +112,8 @@ def read_config(config: Mapping[str, Any]) -> AdapterConfig:
             "path_initial_model_for_weight_conversion first."
         )
     known = _TRAINING | _READ | _OTHER_KINDS.keys()
-    if unknown := sorted(key for key in config if key not in known and config[key] not in (None, False, "", [], {})):
+    set_ = [key for key, value in config.items() if value not in (None, False, "", [], {})]
+    if unknown := sorted(key for key in set_ if key not in known and not key.startswith(_TRAINING_STEMS)):
         raise ConversionError(
             f"adapter_config.json: {listed(show(key, 60) for key in unknown)} "
             f"{'is a key' if len(unknown) == 1 else 'are keys'} that we do not know, so what the tensors mean may be "
@@ -112,6 +130,10 @@ def read_config(config: Mapping[str, Any]) -> AdapterConfig:
         ranks={_pattern("rank_pattern", k): _rank("rank_pattern", v) for k, v in _table(config, "rank_pattern")},
         alphas={_pattern("alpha_pattern", k): _number("alpha_pattern", v) for k, v in _table(config, "alpha_pattern")},
         base=str(config.get("base_model_name_or_path") or ""),
+        saved=_names("modules_to_save", config.get("modules_to_save")),
+        rescaled=config.get("use_dora") is True,
+        tokens=_tokens(config.get("trainable_token_indices")),
+        tying=config.get("ensure_weight_tying") is True,
     )
 
 
@@ -122,6 +144,26 @@ def _table(config: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
     return list(table.items())
 
 
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    found = value or []
+    if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
+        raise ConversionError(f"adapter_config.json: {key} is {show(value)}, not a list of names. The file is damaged.")
+    return tuple(found)
+
+
+def _tokens(value: Any) -> dict[str, tuple[int, ...]]:
+    """Rows by the end of a module's name; a bare list is of the embeddings, whatever they are called."""
+    table = value if isinstance(value, Mapping) else {EMBEDDINGS: value} if value else {}
+    for rows in table.values():
+        whole = isinstance(rows, list) and len(rows) <= _MOST_TOKENS and all(type(row) is int and row >= 0 for row in rows)
+        if not whole or len(set(rows)) != len(rows):
+            raise ConversionError(
+                f"adapter_config.json: trainable_token_indices has {show(rows)}, which is no list of different rows. The "
+                "file is damaged."
+            )
+    return {end: tuple(rows) for end, rows in table.items()}
+
+
 def _rank(key: str, value: Any) -> int:
     if type(value) is not int or not 0 < value <= _MOST_RANK:
         said = "is missing" if value is None else f"is {show(value)}"
@@ -130,6 +172,11 @@ def _rank(key: str, value: Any) -> int:
 
 
 def _number(key: str, value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > LARGEST:
+        raise ConversionError(
+            f"adapter_config.json: {key} is {show(value)}, beyond the largest number of float32: no weight survives such "
+            "a factor. The file is damaged, or was made to do damage; get it again from whoever trained it."
+        )
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         said = "is missing" if value is None else f"is {show(value)}"
         raise ConversionError(

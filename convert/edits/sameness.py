@@ -11,6 +11,7 @@ from surgery.model import Artefact
 from surgery.values import Expr, Moved
 
 _BLOCK = 1 << 20  # elements
+_ULPS = 8  # of the largest value of a row: what sums in another order and type may differ by
 
 
 def difference(checkpoint: Checkpoint, one: Expr, other: Expr) -> str:
@@ -30,6 +31,28 @@ def tied_by_bits(artefact: Artefact) -> Artefact:
     from surgery import tie
 
     return tie(artefact, partial(difference, artefact.origin))
+
+
+def agrees(checkpoint: Checkpoint, sources: Sources, model: Expr, copy: Moved) -> bool:
+    """Whether a stored copy holds what a model's tensor is, in the rows of the copy, up to the rounding of either.
+
+    A copy of what was computed was computed by another program, in its own order and in the type that it is stored in.
+    """
+    import torch
+
+    from convert.evaluate import TORCH, evaluate
+
+    source, scratch = Source(checkpoint.tensors, sources.read_into), Scratch()
+    coarse = max((TORCH[expr.dtype] for expr in (model, copy)), key=lambda dtype: torch.finfo(dtype).eps)
+    allowed = 0.0 if isinstance(model, Moved) else _ULPS * torch.finfo(coarse).eps
+    step = max(1, _BLOCK // max(1, prod(copy.shape[1:])))
+    for low in range(0, copy.shape[0], step):
+        region = ((low, min(step, copy.shape[0] - low)), *copy.whole[1:])
+        a, b = (evaluate(expr, region, source, scratch).to(coarse).double().flatten(1) for expr in (model, copy))
+        size = a.abs().amax(1, keepdim=True)
+        if not bool(((a - b).abs() <= allowed * size).all()):
+            return False
+    return True
 
 
 def _compare(checkpoint: Checkpoint, sources: Sources, one: Expr, other: Expr) -> tuple[int, int, float]:

@@ -15,7 +15,7 @@ from convert.cli.running import run
 from convert.cli.surgery import cli
 from convert.edits.adapter_config import read_config
 from convert.edits.lora import merge_lora
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, UsageError
 from tests.edits.adapters import written
 from tests.goldens import golden
 from tests.oracle import tensors
@@ -46,11 +46,17 @@ CONFIGS = {
     "another rank by name": ({"rank_pattern": {"q_proj": 6}}, "not of the rank 6"),
     "no alpha": ({"lora_alpha": ...}, "lora_alpha is missing"),
     "alpha that is no number": ({"lora_alpha": True}, "lora_alpha is True"),
-    "DoRA": ({"use_dora": True}, "DoRA"),
+    "DoRA without its norms": ({"use_dora": True}, "no lora_magnitude_vector for the module"),
     "QA-LoRA": ({"use_qalora": True}, "QA-LoRA"),
     "activated LoRA": ({"alora_invocation_tokens": [1, 2]}, "activated LoRA"),
     "repeated layers": ({"layer_replication": [[0, 2], [1, 3]]}, "repeated layers"),
-    "trained tokens": ({"trainable_token_indices": [3]}, "rows of the embeddings"),
+    "trained rows that are not there": ({"trainable_token_indices": [3]}, "holds no such rows"),
+    "trained rows that are none": ({"trainable_token_indices": [3, -1]}, "no list of different rows"),
+    "trained rows named twice": ({"trainable_token_indices": {"embed_tokens": [3, 3]}}, "no list of different rows"),
+    "whole modules that are no names": ({"modules_to_save": "lm_head"}, "not a list of names"),
+    "an alpha that float32 has not": ({"lora_alpha": 1e308}, "lora_alpha is 1e.308, beyond the largest number of float32"),
+    "an alpha that is a huge whole number": ({"lora_alpha": 10**400}, "lora_alpha' is an integer of 401 digits"),
+    "an alpha by name that float32 has not": ({"alpha_pattern": {"q_proj": 1e300}}, "alpha_pattern is 1e.300"),
     "bare parameters": ({"target_parameters": ["experts"]}, "bare parameters"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_16"}, "'pissa_niter_16', which changes the base before training"),
     "OLoRA": ({"init_lora_weights": "olora"}, "'olora', which changes the base"),
@@ -82,7 +88,11 @@ TENSORS = {
     "another layer": (pair("model.layers.9.mlp.up_proj"), "'model.layers.9.mlp.up_proj', which llama has not"),
     "another family": (pair("transformer.h.0.attn.c_attn"), "belongs to another family"),
     "half a pair": ({"model.layers.1.mlp.up_proj.lora_A.weight": (4, 3)}, r"no lora_B\.weight for the module"),
-    "DoRA's vector": ({f"{NAME}.lora_magnitude_vector": (5,)}, "tensor of DoRA"),
+    "DoRA's vector": ({f"{NAME}.lora_magnitude_vector": (5,)}, "a tensor of DoRA, and adapter_config.json does not say"),
+    "rows that no config names": ({"lm_head.token_adapter.trainable_tokens_delta": (2, 64)}, "says nothing"),
+    "an empty output projection": ({"lm_head.weight": (0, 64)}, "a tensor of size 0: DeepSpeed ZeRO-3"),
+    "an empty matrix": ({"model.layers.1.mlp.up_proj.lora_A.weight": (0, 3)}, "a tensor of size 0: DeepSpeed ZeRO-3"),
+    "a tensor twice, once with a wrapper's name": ({f"_orig_mod.{A}": (4, 64)}, "several times"),
     "LoHa's matrix": ({f"{NAME}.hada_w1_a": (5, 2)}, "tensor of LoHa"),
     "LoKr's matrix": ({f"{NAME}.lokr_w1": (5, 2)}, "tensor of LoKr"),
     "a name from nowhere": ({f"{NAME}.lora_C.weight": (5, 2)}, "no name that peft gives"),
@@ -105,6 +115,67 @@ def test_an_adapter_of_a_base_with_other_sizes_is_refused(tmp_path):
     refused(
         written(tmp_path / "adapter", {A: parts[A][:, :-2].contiguous(), B: parts[B]}), "trained on another base, of other sizes"
     )
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf", "1e300", "-1e39"])
+def test_a_weight_that_no_tensor_survives_is_a_mistake_of_the_command(weight, tmp_path, capsys):
+    folder = written(tmp_path / "adapter", matrices())
+    words = ["merge-lora", str(BASE), str(tmp_path / "out"), "--adapter", str(folder), "--weight", weight]
+    assert run(cli, "surgery", words) == 2
+    assert "is no number that a weight can be multiplied by" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_weight_that_only_the_files_factor_takes_too_far_is_refused(tmp_path):
+    folder = written(tmp_path / "adapter", matrices(), lora_alpha=1e20)
+    with pytest.raises(UsageError, match="float32 cannot hold"):
+        merge_lora(convert.open(BASE), folder, weight=1e30)
+
+
+@pytest.mark.parametrize("options", [{"weight": 0.5}, {"subtract": True}])
+@pytest.mark.parametrize("kind", ["DoRA", "rows"])
+def test_what_is_no_sum_is_taken_neither_in_part_nor_out(kind, options, tmp_path):
+    parts = matrices()
+    if kind == "DoRA":
+        parts[f"{NAME}.lora_magnitude_vector"] = torch.ones(len(parts[B]))
+        folder = written(tmp_path / "adapter", parts, use_dora=True)
+    else:
+        width = tensors(BASE)["lm_head.weight"].shape[1]
+        parts["lm_head.token_adapter.trainable_tokens_delta"] = torch.zeros(2, width)
+        folder = written(tmp_path / "adapter", parts, trainable_token_indices={"lm_head": [3, 1]})
+    with pytest.raises(UsageError, match="neither in part"):
+        merge_lora(convert.open(BASE), folder, **options)
+
+
+WRAPPED = ["_orig_mod.{}", "base_model.model.{}", "{}", "_fsdp_wrapped_module._orig_mod.{}"]
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+@pytest.mark.parametrize("inside", ["", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."])
+def test_names_that_wrappers_changed_are_read_as_what_they_wrap(wrapped, inside, tmp_path):
+    plain = merge_lora(convert.open(BASE), written(tmp_path / "plain", matrices()))
+    folder = written(tmp_path / "adapter", {})
+    state = {wrapped.format(f"base_model.model.{inside}{key}"): value for key, value in matrices().items()}
+    save_file(state, folder / "adapter_model.safetensors")
+    found = merge_lora(convert.open(BASE), folder)
+    one, other = (each.model.tensors["layer.0.q"] for each in (found, plain))
+    assert (one.describe(), one.inputs[0]) == (other.describe(), other.inputs[0])
+    odd = wrapped != "{}" or inside
+    assert any("put into them" in note for note in found.notes) is bool(odd)
+
+
+def test_products_that_are_zero_are_counted_and_said(tmp_path):
+    dead = {**matrices(), B: torch.zeros_like(matrices()[B])}
+    notes = merge_lora(convert.open(BASE), written(tmp_path / "dead", dead)).notes
+    assert any("1 of the adapter's 1 products are zero: it changes nothing" in note for note in notes)
+    other = {key.replace("q_proj", "o_proj"): value for key, value in matrices().items()}
+    notes = merge_lora(convert.open(BASE), written(tmp_path / "half", {**dead, **other})).notes
+    assert any(note == "1 of the adapter's 2 products are zero" for note in notes)
+
+
+def test_keys_with_which_other_programs_trained_are_harmless(tmp_path):
+    told = {"swift_type": "LORA", "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-6}
+    merge_lora(convert.open(BASE), written(tmp_path / "adapter", matrices(), **told))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -142,12 +213,12 @@ def test_what_the_adapter_says_of_its_base_is_passed_on(tmp_path):
 
 
 def test_the_command_writes_nothing_and_says_one_paragraph(tmp_path, capsys):
-    folder = written(tmp_path / "adapter", matrices(), use_dora=True)
+    folder = written(tmp_path / "adapter", matrices(), use_qalora=True)
     status = run(cli, "surgery", ["merge-lora", str(BASE), str(tmp_path / "out"), "--adapter", str(folder)])
     told = capsys.readouterr()
     assert status == 3
     assert told.out == ""
-    assert told.err.startswith("error: adapter_config.json: this is DoRA") and told.err.count("\n") == 1
+    assert told.err.startswith("error: adapter_config.json: this is QA-LoRA") and told.err.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 

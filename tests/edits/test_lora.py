@@ -191,18 +191,15 @@ def test_more_tokens_without_a_tokenizer_are_said():
     assert any("no tokenizer" in note for note in artefact.notes)
 
 
-def test_an_adapter_of_tied_embeddings_needs_them_untied(tmp_path):
-    import surgery
-
+def test_an_adapter_of_tied_embeddings_leaves_the_output_projection(tmp_path):
     base = golden("llama-tied").checkpoint
     vocab, hidden = tensors(base)["model.embed_tokens.weight"].shape
     torch.manual_seed(7)
     a, b = torch.randn(4, vocab), torch.randn(hidden, 4)
     parts = {"model.embed_tokens.lora_embedding_A": a, "model.embed_tokens.lora_embedding_B": b}
     adapter = written(tmp_path / "adapter", parts)
-    with pytest.raises(ConversionError, match="Untie the base first"):
-        merge_lora(convert.open(base), adapter)
-    artefact = merge_lora(surgery.untie(convert.open(base)), adapter)
+    artefact = merge_lora(convert.open(base), adapter)
+    assert any("lm_head.weight is written as a tensor of its own, untied" in step for step in artefact.steps)
     write(convert.plan(artefact), tmp_path / "out")
     found, old = tensors(tmp_path / "out"), tensors(base)["model.embed_tokens.weight"]
     assert same_bits(found["lm_head.weight"], old)
@@ -215,3 +212,42 @@ def test_whole_tensors_can_neither_be_weighted_nor_taken_out():
     for options in ({"weight": 0.5}, {"subtract": True}):
         with pytest.raises(UsageError, match="whole tensors"):
             merge_lora(base, case.checkpoint / "adapter", **options)
+
+
+def test_an_adapter_trained_on_the_base_with_another_is_merged_behind_it(tmp_path):
+    base = golden("llama-gqa-bf16").checkpoint
+    old = tensors(base)["model.embed_tokens.weight"]
+    vocab, hidden = old.shape
+    torch.manual_seed(12)
+    parts = []
+    matrices = [(torch.randn(4, vocab), torch.randn(hidden, 4)) for _ in range(2)]
+    for a, b in matrices:
+        parts.append({"model.embed_tokens.lora_embedding_A": a, "model.embed_tokens.lora_embedding_B": b})
+    one = written(tmp_path / "one", parts[0])
+    between = old.float() + 2.0 * (matrices[0][1] @ matrices[0][0]).T
+    copy = {"model.embed_tokens.base_layer.weight": between.to(torch.bfloat16)}
+    two = written(tmp_path / "two", {**parts[1], **copy})
+    merged(base, [one, two], tmp_path / "out")
+    merged(merged(base, [one], tmp_path / "first"), [two], tmp_path / "second")
+    name = "model.embed_tokens.weight"
+    assert ulps(tensors(tmp_path / "out")[name], tensors(tmp_path / "second")[name]) <= 1
+    with pytest.raises(ConversionError, match="belongs to another base"):
+        merge_lora(convert.open(base), two)
+    wrong = written(tmp_path / "wrong", {**parts[1], **{key: value * 1.1 for key, value in copy.items()}})
+    with pytest.raises(ConversionError, match="belongs to another base"):
+        merge_lora(merge_lora(convert.open(base), one), wrong)
+
+
+@pytest.mark.parametrize("name, options", [
+    ("llama-gqa", {"target_modules": LINEARS, "use_dora": True}),
+    ("llama-gqa", {"target_modules": ["embed_tokens", "lm_head"], "use_dora": True, "use_rslora": True}),
+    ("gpt2", {"target_modules": ["c_attn", "c_proj"], "use_dora": True, "fan_in_fan_out": True}),
+    ("llama-gqa", {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [7, 2], "lm_head": [3]}}),
+    ("gpt2", {"target_modules": ["c_attn"], "fan_in_fan_out": True, "trainable_token_indices": {"wte": [7, 2]}}),
+])  # fmt: skip
+def test_rescaled_rows_and_replaced_rows_are_pefts(name, options, tmp_path):
+    base, ids = golden(name).checkpoint, load_file(golden(name).logits)["input_ids"]
+    truth = trained(base, tmp_path / "adapter", ids, **options)
+    done = write(convert.plan(merge_lora(convert.open(base), tmp_path / "adapter")), tmp_path / "out")
+    assert done.verdict is not None and done.verdict.passed
+    assert (native_logits(tmp_path / "out", ids) - truth.logits).abs().max() <= 5e-4

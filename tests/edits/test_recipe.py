@@ -150,6 +150,7 @@ def test_the_order_of_edits_is_the_recipes(tmp_path):
 
 #: a recipe -> what the refusal says
 WRONG = {
+    "source = " + "[" * 5000 + "]" * 5000: "nests brackets deeper than can be read",
     "source =": "is not TOML",
     "": "the key source is missing",
     "source = 3": "source = 3 is not a path",

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convert.checkpoint import Checkpoint, open_adapter, open_checkpoint
-from convert.edits.adapter_config import read_config
+from convert.checkpoint import Checkpoint, open_adapter, open_checkpoint, open_sources
+from convert.checkpoint.reading import same_values
+from convert.edits.adapter import read_adapter
+from convert.edits.adapter_names import named
+from convert.edits.tying import as_listed, settled
 from convert.verification.witness.config import shrunk
+from convert.verification.witness.library import Put
 from convert.verification.witness.vocabulary import Tokens
 from convert.verification.witness.weights import random_weights, store
 from mappings.config import read_facts
 from mappings.family import Family
 from mappings.rows import decode
 from mappings.slabs import as_in_rows
+from mappings.wrapping import unwrapped
 from surgery.errors import ConversionError, show
 from surgery.model import Applied
 
-_ROOT = "base_model.model."
-_UNTRAINED = ("original_module", "base_layer")
+_UNTRAINED = ("original_module.weight", "base_layer.weight", "token_adapter.base_layer.weight")
+_TOKENS = "token_adapter.trainable_tokens_delta"
+_EMBEDDINGS, _HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"
 _STEP = 0.3  # of what an adapter adds, relative to what is there
 
 
@@ -40,10 +46,10 @@ class Base:
     tokens: Tokens
 
 
-def small_edit(edit: Applied, base: Base, folder: Path) -> Applied:
-    """The edit with what it adds, if it adds a checkpoint, in miniature under ``folder``."""
+def small_edit(edit: Applied, base: Base, folder: Path, first: bool = True) -> Applied:
+    """The edit with what it adds, if it adds a checkpoint, in miniature under ``folder``; ``first``: nothing was added before."""
     if edit.name == "merge-lora":
-        small = _adapter(Path(edit.arguments["adapter"]), base, folder)
+        small = _adapter(Path(edit.arguments["adapter"]), base, folder, first)
         return Applied(edit.name, {**edit.arguments, "adapter": str(small)})
     if edit.name == "apply-delta":
         small = _delta(Path(edit.arguments["delta"]), base, folder)
@@ -51,47 +57,104 @@ def small_edit(edit: Applied, base: Base, folder: Path) -> Applied:
     return edit
 
 
-def _adapter(place: Path, base: Base, folder: Path) -> Path:
-    """An adapter with every tensor of the real one that is about a layer the miniature has."""
+def put(folder: Path) -> Put:
+    """A miniature adapter as it is to be put on the library's model."""
+    adapter = read_adapter(open_adapter(folder).beside("adapter"))
+    ends = [stored for name, stored in adapter.base.items() if name.endswith((*_EMBEDDINGS, _HEAD))]
+    with open_sources(adapter.checkpoint) as sources:
+        return Put(folder, len(ends) == 2 and not same_values(sources, *ends))
+
+
+def _adapter(place: Path, base: Base, folder: Path, first: bool) -> Path:
+    """An adapter with every tensor of the real one that is about a layer the miniature has.
+
+    What is equal under both names of tied embeddings is so here. Copies of the base are left out behind another addition,
+    which would have changed them.
+    """
     from safetensors.torch import save_file
 
-    real = {as_in_rows(base.family, name): stored.shape for name, stored in base.checkpoint.tensors.items()}
-    opened = open_adapter(place)
-    config = read_config(opened.config)
+    opened = open_adapter(place).beside("adapter")
+    adapter = read_adapter(opened).renamed(partial(_named, base.family))
+    embed = next((name for name in base.tensors if name.endswith(_EMBEDDINGS)), "")
+    tied = bool(embed) and _HEAD not in base.tensors
+    one, trained_as_one = False, False
+    if tied:
+        adapter = as_listed(adapter, embed, _HEAD)
+        with open_sources(opened) as sources:
+            how = settled(adapter, embed, _HEAD, partial(same_values, sources))
+        one, trained_as_one = how.untie != "first", how.untie == "never"
+    small_of = {**base.tensors, **({_HEAD: base.tensors[embed]} if tied else {})}
+    real = {_named(base.family, name): stored.shape for name, stored in base.checkpoint.tensors.items()}
+    real |= {_HEAD: real[embed]} if tied else {}
     random = torch.Generator().manual_seed(4)
     tensors: dict[str, Tensor] = {}
-    whole: dict[str, Tensor] = {}  # peft may keep a tensor under several names
+    whole: dict[tuple[str, bool], Tensor] = {}  # peft may keep a tensor under several names
     for key, stored in opened.tensors.items():
-        module, what = _parted(key)
-        name = as_in_rows(base.family, f"{module}.{'bias' if what.endswith('bias') else 'weight'}")
-        if name not in base.tensors:
+        of = named(key.partition("/")[2])
+        name = _named(base.family, of.tensor)
+        if name not in small_of:
             if name in real:
                 continue  # of a layer that the miniature has not
-            raise ConversionError(f"{show(key)} of the adapter names no tensor of a miniature")
-        small = base.tensors[name]
-        if what.startswith("lora_"):
+            raise ConversionError(f"{show(of.key)} of the adapter names no tensor of a miniature")
+        small = small_of[name]
+        if of.what.startswith("lora_"):
             lengths = dict(zip(real[name], small.shape, strict=True))
-            tensors[key] = _product(what, stored.shape, lengths, len(base.tokens), config.factor(module), random)
+            factor = adapter.config.factor(of.module)
+            tensors[of.key] = _product(of.what, stored.shape, lengths, len(base.tokens), factor, random)
             continue
-        rows = small.shape[0] if stored.shape[0] == real[name][0] else len(base.tokens)
-        if what.startswith(_UNTRAINED) and not what.endswith("bias"):
-            grown = torch.randn((rows, *small.shape[1:]), generator=random) * small.std()
-            grown[: len(small)] = small[:rows]
-            tensors[key] = grown
+        if of.what == _TOKENS:
+            rows, untrained = len(_small_rows(adapter.rows[name].at, base.tokens)), False
+        else:
+            rows = small.shape[0] if stored.shape[0] == real[name][0] else len(base.tokens)
+            untrained = of.what in _UNTRAINED
+        if untrained and not first:
             continue
-        if name not in whole:
-            whole[name] = torch.randn((rows, *small.shape[1:]), generator=random) * small.std() + small.mean()
-        tensors[key] = whole[name].clone()
+        free = untrained or (of.what == "weight" and name in adapter.base)
+        untrained = untrained or (free and name in (embed, _HEAD))
+        as_one = embed if name == _HEAD and (one if free else trained_as_one) else name
+        if (as_one, free) not in whole:
+            made = torch.randn((rows, *small.shape[1:]), generator=random) * small.std() + (0.0 if untrained else small.mean())
+            if untrained:
+                made[: len(small)] = small[:rows]
+            whole[as_one, free] = made
+        tensors[of.key] = whole[as_one, free].clone()
+    if trained_as_one:
+        _mirror(tensors)
     folder.mkdir(parents=True)
-    shutil.copyfile(place / "adapter_config.json", folder / "adapter_config.json")
+    told = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))
+    if rows_told := told.get("trainable_token_indices"):
+        several = rows_told.items() if isinstance(rows_told, dict) else [("", rows_told)]
+        mapped = {name: _small_rows(at, base.tokens) for name, at in several}
+        told["trainable_token_indices"] = mapped if isinstance(rows_told, dict) else mapped[""]
+    (folder / "adapter_config.json").write_text(json.dumps(told), encoding="utf-8")
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     return folder
+
+
+def _named(family: Family, name: str) -> str:
+    """What the family's rows call a tensor, without what wrappers put into its name."""
+    return as_in_rows(family, unwrapped(name))
+
+
+def _small_rows(at: Iterable[int], tokens: Tokens) -> list[int]:
+    """The miniature's rows for rows that are trained by themselves: as many as it has for them."""
+    return sorted({min(tokens.of(row), len(tokens) - 1) for row in at})
+
+
+def _mirror(tensors: dict[str, Tensor]) -> None:
+    """Make a product on the output projection the transpose of the one on the embeddings."""
+    for key in [key for key in tensors if key.endswith("lm_head.lora_A.weight")]:
+        up = next((value for name, value in tensors.items() if name.endswith("lora_embedding_B")), None)
+        down = next((value for name, value in tensors.items() if name.endswith("lora_embedding_A")), None)
+        if up is not None and down is not None:
+            tensors[key] = up.T.contiguous()
+            tensors[key.replace("lora_A", "lora_B")] = down.T.contiguous()
 
 
 def _product(
     what: str, shape: tuple[int, ...], lengths: Mapping[int, int], tokens: int, factor: float, random: torch.Generator
 ) -> Tensor:
-    """One of the two matrices of a LoRA, or the bias of the second: rank and place of the rank are the real one's.
+    """One of the two matrices of a LoRA, the bias of the second, or DoRA's norms: rank and place of the rank are the real one's.
 
     ``lengths`` are the real lengths of the tensor it changes with the miniature's; a length that it lacks is of grown
     embeddings, which have as many ``tokens`` as the output.
@@ -99,18 +162,9 @@ def _product(
     down = what.startswith(("lora_A", "lora_embedding_A"))
     small = [n if len(shape) == 2 and (axis == 0) == down else lengths.get(n, tokens) for axis, n in enumerate(shape)]
     noise = torch.randn(small, generator=random)
+    if what == "lora_magnitude_vector":
+        return 1.0 + 0.2 * noise.tanh()
     return noise / math.sqrt(small[-1]) if down else noise * (_STEP / (abs(factor) * math.sqrt(shape[-1]) or 1.0))
-
-
-def _parted(key: str) -> tuple[str, str]:
-    """The module that a tensor of an adapter is about, and what of it: ``lora_A.weight``, ``modules_to_save.weight`` ..."""
-    module = key.removeprefix(_ROOT)
-    for word in ("lora_", "modules_to_save", "original_module", "base_layer"):
-        before, found, after = module.partition(f".{word}")
-        if found:
-            return before, word + after
-    before, _, last = module.rpartition(".")
-    return before, last
 
 
 def _delta(place: Path, base: Base, folder: Path) -> Path:

@@ -15,6 +15,14 @@ from torch import Tensor
 _FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
+@dataclass(frozen=True)
+class Put:
+    """An adapter to be put on a model; ``apart``: its ends are two matrices, though the model ties them."""
+
+    folder: Path
+    apart: bool = False
+
+
 class Unloadable(Exception):
     """The library does not load the folder as a whole model; the message is its complaint."""
 
@@ -34,7 +42,7 @@ class Library:
         return config.get("model_type") in self.classes
 
     def logits(
-        self, folder: Path, prompts: Iterable[Tensor], adapters: Sequence[Path] = (), rows: int | None = None
+        self, folder: Path, prompts: Iterable[Tensor], adapters: Sequence[Put] = (), rows: int | None = None
     ) -> tuple[str, list[Tensor]]:
         """The name of the class that config.json asks for, and its logits for each batch of prompts, float32.
 
@@ -79,7 +87,7 @@ def has_peft() -> bool:
     return find_spec("peft") is not None
 
 
-def _adapted(model: Any, adapters: Sequence[Path], rows: int | None) -> Any:
+def _adapted(model: Any, adapters: Sequence[Put], rows: int | None) -> Any:
     """The model with adapters on it, as whoever trained them had it."""
     from peft import PeftModel
 
@@ -87,11 +95,36 @@ def _adapted(model: Any, adapters: Sequence[Path], rows: int | None) -> Any:
         if rows is not None:
             model.resize_token_embeddings(rows, mean_resizing=False)
         for number, adapter in enumerate(adapters):
-            model = PeftModel.from_pretrained(model, str(adapter))
-            model = model if number == len(adapters) - 1 else model.merge_and_unload()
+            if adapter.apart:
+                _part(model)
+            model = PeftModel.from_pretrained(model, str(adapter.folder))
+            if number < len(adapters) - 1:
+                _part(model)  # merging into a shared matrix would change both of its names
+                model = model.merge_and_unload()
+                _join(model)
     except Exception as error:  # whatever the library raises on an adapter: it does not judge it
         raise Unloadable(f"peft: {_said(error)}") from error
     return model
+
+
+def _part(model: Any) -> None:
+    """Give every module that shares the embeddings' matrix one of its own."""
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, value in list(module._parameters.items()):
+            if name == "weight" and value is not None and value.data_ptr() in seen:
+                setattr(module, name, torch.nn.Parameter(value.detach().clone(), requires_grad=False))
+            elif name == "weight" and value is not None:
+                seen.add(value.data_ptr())
+    model.config.get_text_config().tie_word_embeddings = False
+
+
+def _join(model: Any) -> None:
+    """Tie what is equal again."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if torch.equal(head.weight, embeddings.weight):
+        head.weight = embeddings.weight
+        model.config.get_text_config().tie_word_embeddings = True
 
 
 def _torn(model: Any) -> bool:

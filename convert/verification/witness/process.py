@@ -16,15 +16,16 @@ from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.planning import Plan
 from convert.prepare import open_artefact, plan_artefact
 from convert.recipe import Edit
+from convert.verification.added import ADDING, additions_of
 from convert.verification.additions import with_additions
 from convert.verification.child import forbid_network, limit_memory
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
 from convert.verification.witness import judge
-from convert.verification.witness.additions import Base, small_edit
+from convert.verification.witness.additions import Base, put, small_edit
 from convert.verification.witness.config import Small, laid_over, shrunk
-from convert.verification.witness.library import Library, Unloadable, has_peft, library
+from convert.verification.witness.library import Library, Put, Unloadable, has_peft, library
 from convert.verification.witness.vocabulary import Vocabulary, vocabulary
 from convert.verification.witness.weights import random_weights, store
 from convert.wish import Wish
@@ -133,8 +134,8 @@ class _Twins:
         return plain and self.family.stored == "safetensors" and found.has(self.small.config)
 
     @property
-    def adapters(self) -> list[Path]:
-        return [Path(one["path"]) for one in self.source_additions]
+    def adapters(self) -> list[Put]:
+        return [put(Path(one["path"])) for one in self.source_additions]
 
     def _rows(self) -> int | None:
         rows = len(self.vocabulary.output)
@@ -142,12 +143,11 @@ class _Twins:
 
     @property
     def source_additions(self) -> list[dict[str, Any]]:
-        return [
-            {"kind": one.kind, "path": str(one.path), "options": dict(one.options)} for one in self.plan.checkpoint.additions
-        ]
+        """What is added to the source; an adapter acts on a base that was untied before as it does on the tied one."""
+        return [one for one in additions_of(self.plan) if "path" in one]
 
     def _decoder(self) -> Any:
-        source, changes = with_additions(self.source, self.source_additions)
+        source, changes = with_additions(self.source, additions_of(self.plan))
         return decoder_for(source.config, open_weights(source, changes=changes), self.variant or None)
 
     def _width(self) -> int:
@@ -172,8 +172,9 @@ def _twins(task: Mapping[str, Any], disk: Mapping[str, Any], folder: Path) -> _T
     tensors = random_weights(family, small.facts, idle=idle, tied=any(edit.name == "tie" for edit in wish.edits))
     store(folder / "source", tensors, small.config, family.stored)
     base = Base(family, checkpoint, tensors, tokens.output)
+    adding = [number for number, edit in enumerate(wish.edits) if edit.name in ADDING]
     edits = [
-        small_edit(edit, base, folder / f"edit{number}")
+        small_edit(edit, base, folder / f"edit{number}", first=number in adding[:1])
         for number, edit in enumerate(wish.edits)
         if edit.name not in _STORAGE
     ]
