@@ -79,7 +79,8 @@ def choose(
             continue
         wrong = [said for text in texts if (said := judge.wrong(built, text)) is not None]
         if not wrong:
-            return _compared(form, judge, theirs, library, (len(PROBE), len(inside)), texts)
+            apart = sum(replace(judge, also=None).wrong(built, text) is not None for text in texts)
+            return _compared(form, judge, theirs, library, (len(PROBE), len(inside)), texts, apart)
         refusals.append(f"its {built.name} differs on {len(wrong)} of {len(texts)} strings ({wrong[0]})")
     raise ConversionError(
         f"as {target} the tokenizer would give other ids than {judge.name}: what {library.name} builds from OUT's own "
@@ -138,22 +139,26 @@ def _forms(made: TokenizerFiles, files: Mapping[str, bytes], theirs: Built | Not
 
 def _compared(
     made: TokenizerFiles, judge: _Judge, theirs: Built | NotBuilt, library: AutoTokenizers, counts: tuple[int, int],
-    texts: Iterable[str],
+    texts: Iterable[str], apart: int,
 ) -> Compared:  # fmt: skip
+    """``apart`` of the texts have the ids that the files say, which for a known reason are not the engine's."""
+    known = ", but for text of which the files are known to say others"
     tried = f"{counts[0]} strings and {counts[1]} with special tokens inside"
     if made.truth is None and isinstance(theirs, Built):
         return Compared(
             made, f"ids compared as {library.name} builds both SRC and OUT: {tried}, equal", "equal as AutoTokenizer builds both"
         )
     told = f"ids compared as {library.name} builds OUT, with {judge.name}: {tried}, equal"
-    recorded = f"as AutoTokenizer builds OUT, equal to {judge.name}"
+    told += f"{known} ({apart})" if apart else ""
+    recorded = f"as AutoTokenizer builds OUT, equal to {judge.name}{known if apart else ''}"
     if isinstance(theirs, NotBuilt):
         return Compared(made, f"{told} (it builds none from SRC's files: {theirs.reason})", recorded)
     moved = sum(judge.wrong(theirs, text) is not None for text in texts)
     if moved:
         own = f"from SRC's own files it builds a {theirs.name} that differs from {judge.name} on {moved} of {sum(counts)}"
         return Compared(replace(made, notices=(*made.notices, f"{own}; OUT does not")), told, recorded)
-    return Compared(made, f"ids compared as {library.name} builds both SRC and OUT: {tried}, equal", recorded)
+    told = told if apart else f"ids compared as {library.name} builds both SRC and OUT: {tried}, equal"
+    return Compared(made, told, recorded)
 
 
 def _asked(built: Built, text: str, framed: bool) -> list[int]:
