@@ -195,7 +195,9 @@ def _conflict(config: Config) -> str:
         return ""
     one, other = ({**table, "rope_type": table.get("rope_type", table.get("type")) or "default"} for table in (older, newer))
     apart = ["rope_type"] if one["rope_type"] != other["rope_type"] else []
-    apart += [key for key in sorted({*one, *other} - {"type", "rope_type", "rope_theta"}) if one.get(key) != other.get(key)]
+    for key in sorted({*one, *other} - {"type", "rope_type", "rope_theta"}):
+        if one.get(key, config.get(key)) != other.get(key, config.get(key)):  # the older spelling says some beside the table
+            apart.append(key)
     if one.get("rope_theta", theta) not in (None, other.get("rope_theta", theta)):
         apart.append("rope_theta")
     said = (f"{key} is {one.get(key)} in rope_scaling and {other.get(key)} in rope_parameters" for key in apart)
