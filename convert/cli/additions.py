@@ -41,7 +41,8 @@ def merge_lora_(
 ) -> None:
     """Write OUT as SRC with LoRA adapters merged into it: products in float32, every weight rounded once.
 
-    Tied embeddings are untied where an adapter changes one end alone. An adapter speaks of its base's own tensors, so merge before converting to another family, or both in one recipe.
+    An adapter speaks of its base's own tensors, so merge before converting to another family, or both in one recipe. Tied
+    embeddings are untied where an adapter changes one end alone.
     """
     from convert.edits.lora import merge_lora
     from surgery.edits.tie import untie
