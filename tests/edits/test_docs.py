@@ -74,7 +74,8 @@ def test_the_way_of_chinese_llama_on_a_tied_base_runs_as_the_page_has_it(tmp_pat
     assert (config["vocab_size"], config["tie_word_embeddings"], config["torch_dtype"]) == (rows, False, "bfloat16")
     assert not torch.equal(found["lm_head.weight"], found["model.embed_tokens.weight"])
     ids = torch.arange(rows - 30, rows).reshape(2, 15)
-    assert (native_logits(tmp_path / "chinese", ids) - _unmerged(tmp_path, ids)).abs().max() <= 0.1
+    truth = _unmerged(tmp_path, ids)
+    assert (native_logits(tmp_path / "chinese", ids) - truth).norm() <= 0.03 * truth.norm()  # cast to bfloat16
 
 
 def _unmerged(folder: Path, ids: torch.Tensor) -> torch.Tensor:
