@@ -133,8 +133,14 @@ def _changed(
         model = untie(model)
     model = _replaced(model, family, adapter.replaced)
     known = places(family, model)
+    repeated = any(edit.name == "repeat-kv" for edit in artefact.edits)
     for name, pair in adapter.pairs.items():
         place = _place(known, name, pair.module, artefact)
+        if repeated and any(role.rpartition(".")[2] in ("k", "v") for role in place.roles):
+            raise UsageError(
+                f"{show(pair.module)} holds keys or values, whose heads an edit before this one repeats, and an adapter of "
+                "repeated heads cannot be verified against the base. Merge first and repeat behind it, or run two commands."
+            )
         scale = factor * adapter.config.factor(pair.module)
         model = with_product(model, place, Product(pair.down, pair.up, scale, pair.embedding, pair.magnitude))
         if pair.bias is not None:

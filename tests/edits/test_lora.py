@@ -1,6 +1,7 @@
 """Merging adapters: the goldens, and peft itself on a random adapter of every kind that is supported."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,24 @@ def test_rescaled_rows_and_replaced_rows_are_pefts(name, options, tmp_path):
     done = write(convert.plan(merge_lora(convert.open(base), tmp_path / "adapter")), tmp_path / "out")
     assert done.verdict is not None and done.verdict.passed
     assert (native_logits(tmp_path / "out", ids) - truth.logits).abs().max() <= 5e-4
+
+
+def test_a_tokenizer_that_replaces_the_bases_is_said_with_the_special_ids_that_do_not_follow(tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(golden("llama-gqa").checkpoint, base)
+    (base / "tokenizer.json").write_text("{}")
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 5]}))
+    name = "model.layers.0.mlp.up_proj"
+    rows, columns = tensors(base)[f"{name}.weight"].shape
+    parts = {f"{name}.lora_A.weight": torch.ones(4, columns), f"{name}.lora_B.weight": torch.ones(rows, 4)}
+    adapter = written(tmp_path / "adapter", parts)
+    (adapter / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"id": 7, "content": "<|end|>"}]}))
+    (adapter / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|end|>"}}))
+    notes = merge_lora(convert.open(base), adapter).notes
+    assert any("tokenizer.json is that of adapter, not the base's" in note for note in notes)
+    (said,) = [note for note in notes if "eos_token" in note]
+    assert "'<|end|>', id 7" in said and "generation_config.json [2, 5]" in said
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "eos_token_id": 7}))
+    assert not any("eos_token" in note for note in merge_lora(convert.open(base), adapter).notes)

@@ -201,3 +201,16 @@ def test_the_settings_of_a_step_are_the_parameters_of_its_function(name):
     assert stated.keys() == parameters.keys()
     required = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
     assert required == {key for key, setting in stated.items() if setting.required}
+
+
+def test_a_product_on_repeated_heads_is_refused_before_the_pass(tmp_path):
+    base = golden("llama-gqa").checkpoint
+    heads = tensors(base)["model.layers.0.self_attn.q_proj.weight"].shape
+    name = "model.layers.0.self_attn.k_proj"
+    parts = {f"{name}.lora_A.weight": torch.ones(4, heads[1]), f"{name}.lora_B.weight": torch.ones(heads[0], 4)}
+    written(tmp_path / "adapter", parts)
+    path = tmp_path / "recipe.toml"
+    edits = '[[edit]]\ndo = "repeat-kv"\n[[edit]]\ndo = "merge-lora"\nadapter = "adapter"\n'
+    path.write_text(f'source = "{base}"\n{edits}')
+    with pytest.raises(UsageError, match="Merge first and repeat behind it"):
+        read_recipe(path).plan()

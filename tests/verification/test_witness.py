@@ -221,6 +221,49 @@ def test_what_is_added_is_added_in_miniature(case, tmp_path):
     assert found.ran and found.passed, found.sentence
 
 
+#: kinds of adapters of a tied base -> options of peft's LoraConfig
+ON_TIED = {
+    "whole embeddings": {"modules_to_save": ["embed_tokens"]},
+    "a product on the output projection": {"target_modules": ["lm_head", "q_proj"]},
+    "both as one": {"modules_to_save": ["embed_tokens", "lm_head"], "ensure_weight_tying": True},
+    "rows": {"trainable_token_indices": [9, 4, 30]},
+    "DoRA": {"use_dora": True, "target_modules": ["embed_tokens", "v_proj", "down_proj"]},
+}
+
+
+@pytest.mark.parametrize("before", ["", "untie"])
+@pytest.mark.parametrize("kind", ON_TIED)
+def test_an_adapter_of_a_tied_base_is_judged_by_peft_on_a_tied_miniature(kind, before, tmp_path):
+    base = golden("llama-tied").checkpoint
+    adapter = trained(base, tmp_path / "adapter", torch.tensor([[1, 2, 3]]), **{"target_modules": ["q_proj"], **ON_TIED[kind]})
+    artefact = open_artefact(open_checkpoint(base))
+    plan = plan_artefact(merge_lora(surgery.untie(artefact) if before else artefact, adapter.folder))
+    found = seen(plan, tmp_path / "out")
+    assert found.ran and found.passed, found.sentence
+    assert found.against == "LlamaForCausalLM under peft"
+
+
+def test_a_head_that_follows_embeddings_which_it_must_not_is_caught(monkeypatch, tmp_path):
+    from convert.edits.tying import Settled
+
+    base = golden("llama-tied").checkpoint
+    told = {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}
+    adapter = trained(base, tmp_path / "adapter", torch.tensor([[1, 2, 3]]), **told)
+    monkeypatch.setattr("convert.edits.lora.settled", lambda adapter, *ends: Settled(adapter, "never"))
+    found = seen(plan_artefact(merge_lora(open_artefact(open_checkpoint(base)), adapter.folder)), tmp_path / "out")
+    assert found.ran and not found.passed, found.sentence
+
+
+def test_two_adapters_in_turn_are_merged_in_miniature(tmp_path):
+    artefact = open_artefact(open_checkpoint(golden("llama-tied").checkpoint))
+    for seed, options in enumerate(({"modules_to_save": ["embed_tokens"]}, {"use_dora": True})):
+        told = {"target_modules": ["q_proj"], **options}
+        one = trained(golden("llama-tied").checkpoint, tmp_path / f"a{seed}", torch.tensor([[1, 2, 3]]), seed=seed, **told)
+        artefact = merge_lora(artefact, one.folder)
+    found = seen(plan_artefact(artefact), tmp_path / "out")
+    assert found.ran and found.passed, found.sentence
+
+
 def test_an_adapter_of_the_wrong_size_of_step_is_caught(monkeypatch, tmp_path):
     base = golden("llama-gqa").checkpoint
     adapter = trained(base, tmp_path / "adapter", torch.tensor([[1, 2, 3]]), target_modules=["q_proj", "down_proj"])
