@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -17,8 +18,10 @@ from convert.cli.main import cli
 from convert.cli.running import run as running
 from convert.judgement import Judgement, judgement
 from convert.prepare import plan_conversion
+from convert.verification import loading
 from convert.verification.verdict import Verdict
 from convert.verification.witness.witness import Witness
+from mappings import families
 from surgery.errors import CannotJudge, VerificationFailed
 from surgery.tokenizer.facts import load
 from tests.goldens import golden
@@ -298,3 +301,11 @@ def test_what_cannot_be_judged_ends_with_status_9(tmp_path: Path, monkeypatch: p
     with pytest.raises(CannotJudge, match="cannot be judged"):
         found.refuse()
     assert running(cli, "convert", ["verify", str(base), str(out), "--witness", "off"]) == 9
+
+
+@pytest.mark.parametrize("family", [f for f in families() if f.architecture and f.stored == "safetensors"], ids=lambda f: f.label)
+def test_the_class_that_a_family_writes_is_one_of_its_model_type(family):
+    """What our own outputs say is no finding, in whatever words a vendor names its class."""
+    said = {"architectures": [family.architecture], "model_type": family.model_type}
+    source, output = SimpleNamespace(config={}), SimpleNamespace(config=said)
+    assert [finding for finding in loading._class(source, output) if finding.status == "fails"] == []
