@@ -17,6 +17,7 @@ from convert.verified import variant_of
 from convert.writing import write
 from mappings import families
 from mappings.family import Family, Fixed, Of, Setting
+from mappings.via import BY_THE_TENSORS
 from surgery.facts import Facts
 from tests.oracle import native_logits
 from tests.pairs.imagined import filled
@@ -47,7 +48,8 @@ UNSAID = {("mixtral", "no layer with experts")}
 def odd_facts(family: Family, facts: Facts, changes: dict[str, object]) -> Facts | None:
     """The facts with what follows from the changes; None where the family's code has no other value."""
     hardwired = {s.fact: s.value for s in family.settings if isinstance(s, Fixed)}
-    free = {fact for s in family.settings if isinstance(s, Setting) for fact in s.facts} - hardwired.keys()
+    said = [s for s in family.settings if isinstance(s, Setting) and s.via is not BY_THE_TENSORS]
+    free = {fact for s in said for fact in s.facts} - hardwired.keys()
     follows = {fact for fact, value in hardwired.items() if isinstance(value, Of)}
     if "kv" in follows and "heads" in changes:
         changes = {**changes, "kv": changes["heads"]}

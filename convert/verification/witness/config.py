@@ -61,7 +61,8 @@ def shrunk(family: Family, facts: Facts, config: Mapping[str, Any], tokens: Toke
         kept.pop("quantization_config", None)  # the numbers are what they are, in whatever type they lie
     read = read_facts(family, kept, accept=frozenset(accept))
     unknown = {name: wanted.get(name, facts[name]) for name in facts if not read.knows(name) and facts.knows(name)}
-    read = read.with_(unknown, "the miniature")  # what the files decide, and sizes that no key says
+    # what the files decide, and sizes that no key says; a count of MTP layers may be there without them
+    read = read.with_({**unknown, "mtp": 0}, "the miniature")
     if read["layer"] != wanted["layer"] or read["vocab"] != len(tokens):
         raise ConversionError(
             f"its config does not become smaller: {read['layer']} layers and {read['vocab']} tokens are what it then says"
