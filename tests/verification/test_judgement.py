@@ -24,8 +24,9 @@ from convert.verification.witness.witness import Witness
 from mappings import families
 from surgery.errors import CannotJudge, VerificationFailed
 from surgery.tokenizer.facts import load
-from tests.goldens import golden
+from tests.goldens import Golden, golden
 from tests.verification.test_held import noisy
+from tests.verification.test_symbolic import CASES
 from tests.vocabulary.models import EMBED, HEAD, llama
 from tests.vocabulary.test_extend import small_json
 from tests.writing import _here, write
@@ -234,6 +235,18 @@ def test_what_a_config_says_otherwise_is_a_finding(
     assert status(found)[fact] == how and found.passed == (how != "fails")
     same = judged(out, copied(out, tmp_path / "same"))
     assert same.passed and status(same) == {}, "what both say in the same way is no difference"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_published_class_is_taken_for_another_architectures(case: Golden):
+    """Against a source that names none, every golden case's own class is right."""
+    config = open_checkpoint(case.checkpoint).config
+    sides = [held_decoder({**config, "architectures": names}) for names in ([], config.get("architectures") or [])]
+    assert [one.line for one in loading._class(*sides)] == []
+
+
+def held_decoder(config: dict[str, Any]) -> Any:
+    return SimpleNamespace(config=config)
 
 
 def test_two_spellings_that_agree_are_one(tmp_path: Path):
