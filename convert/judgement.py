@@ -69,8 +69,8 @@ def judgement(
     """
     from convert.verification.child import run_child
     from convert.verification.movement import prove
-    from convert.verification.witness.witness import wanted_witness
-    from convert.verification.witness.witness import witness as ask
+    from convert.witness.child import wanted_witness
+    from convert.witness.child import witness as ask
 
     plan = remade_plan(source, output, variant)
     edits = plan.wish is not None and plan.wish.edits if plan is not None else ()

@@ -20,7 +20,7 @@ from convert.judgement import Judgement, judgement
 from convert.prepare import plan_conversion
 from convert.verification import loading
 from convert.verification.verdict import Verdict
-from convert.verification.witness.witness import Witness
+from convert.witness.child import Witness
 from mappings import families
 from surgery.errors import CannotJudge, VerificationFailed
 from surgery.tokenizer.facts import load
@@ -272,7 +272,7 @@ def test_the_python_function_is_as_strict_as_the_command(tmp_path: Path):
 
 def test_what_the_witness_says_fails_the_python_function_too(monkeypatch: pytest.MonkeyPatch):
     wrong = Witness(True, "its logits differ", False, "transformers 5", error=1.0, allowed=0.1)
-    monkeypatch.setattr("convert.verification.witness.witness.witness", lambda *a, **k: wrong)
+    monkeypatch.setattr("convert.witness.child.witness", lambda *a, **k: wrong)
     found = judged(LLAMA, LLAMA, witness="auto")
     assert found.checked.verdict.passed and not found.verdict.passed
     sentence = found.checked.sentence
@@ -285,7 +285,7 @@ def test_a_failing_text_page_and_json_lead_with_what_differs_then_what_was_prove
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     wrong = Witness(True, "its logits differ", False, "transformers 5", error=1.0, allowed=0.1)
-    monkeypatch.setattr("convert.verification.witness.witness.witness", lambda *a, **k: wrong)
+    monkeypatch.setattr("convert.witness.child.witness", lambda *a, **k: wrong)
     words = ["verify", str(LLAMA), str(LLAMA), "--report", str(tmp_path / "page.html")]
     assert running(cli, "convert", words) == 5
     told = capsys.readouterr()

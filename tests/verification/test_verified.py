@@ -110,7 +110,7 @@ def test_a_constant_that_logits_do_not_show_ends_with_status_5(tmp_path):
 def test_a_usage_that_cannot_be_meant_is_refused(tmp_path):
     assert weightsmith("verify").returncode == 2
     told = weightsmith("verify", golden("llama-gqa").checkpoint, golden("llama-gqa").checkpoint, "--device", "cuda")
-    assert told.returncode in (0, 5) and "Traceback" not in told.stderr
+    assert told.returncode in (0, 3) and "Traceback" not in told.stderr
 
 
 def test_one_value_off_by_a_step_is_seen_in_an_output_that_promises_bytes(tmp_path):

@@ -21,11 +21,11 @@ from convert.edits.delta import apply_delta
 from convert.edits.lora import merge_lora
 from convert.planning import Plan
 from convert.prepare import open_artefact, plan_artefact, plan_conversion, plan_repack
-from convert.verification.witness import judge, process
-from convert.verification.witness.config import laid_over
-from convert.verification.witness.vocabulary import Tokens, vocabulary
-from convert.verification.witness.witness import Witness, _some, hindrance, wanted_witness, witness
 from convert.verified import verifier
+from convert.witness import judge, process
+from convert.witness.child import Witness, _some, hindrance, wanted_witness, witness
+from convert.witness.config import laid_over
+from convert.witness.vocabulary import Tokens, vocabulary
 from mappings.family import Family, Fixed, Setting
 from surgery.errors import UsageError
 from tests.convert.test_cli import weightsmith
@@ -324,7 +324,7 @@ def test_a_required_witness_that_cannot_run_is_a_matter_of_usage(tmp_path):
 
 
 def test_without_the_library_it_says_so(monkeypatch):
-    monkeypatch.setattr("convert.verification.witness.witness.find_spec", lambda name: None)
+    monkeypatch.setattr("convert.witness.child.find_spec", lambda name: None)
     assert "transformers is not installed" in hindrance(plan_of("yi-6b", "llama"))
 
 

@@ -18,10 +18,10 @@ from convert.checkpoint.reading import same_values
 from convert.edits.adapter import read_adapter
 from convert.edits.adapter_names import named
 from convert.edits.tying import as_listed, settled
-from convert.verification.witness.config import shrunk
-from convert.verification.witness.library import Put
-from convert.verification.witness.vocabulary import Tokens
-from convert.verification.witness.weights import random_weights, store
+from convert.witness.config import shrunk
+from convert.witness.library import Put
+from convert.witness.vocabulary import Tokens
+from convert.witness.weights import random_weights, store
 from mappings.config import read_facts
 from mappings.family import Family
 from mappings.rows import decode

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import convert.children as children
 from convert.planning import Plan
-from convert.verification.witness.vocabulary import named_ids
+from convert.witness.vocabulary import named_ids
 from surgery.errors import ConversionError, UsageError, show
 
 #: auto: where it can; required: an output without it is not published; off: not at all
@@ -117,7 +117,7 @@ def _run(plan: Plan, output: Path) -> Witness:
     env = {key: value for key, value in os.environ.items() if not key.startswith(_PARTS)}
     try:
         done = children.run(
-            "convert.verification.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": str(output)}, seconds=_SECONDS
+            "convert.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": str(output)}, seconds=_SECONDS
         )
         answer = done.answer("judges a miniature of the output")
     except children.TooLong:

@@ -12,23 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convert.added import ADDING, additions_of
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.planning import Plan
 from convert.prepare import open_artefact, plan_artefact
 from convert.recipe import Edit
-from convert.verification.added import ADDING, additions_of
 from convert.verification.additions import with_additions
 from convert.verification.child import forbid_network, limit_memory
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
-from convert.verification.witness import judge
-from convert.verification.witness.additions import Base, put, small_edit
-from convert.verification.witness.config import Small, laid_over, shrunk
-from convert.verification.witness.library import Library, Put, Unloadable, has_peft, library
-from convert.verification.witness.vocabulary import Vocabulary, vocabulary
-from convert.verification.witness.weights import random_weights, store
 from convert.wish import Wish
+from convert.witness import judge
+from convert.witness.additions import Base, put, small_edit
+from convert.witness.config import Small, laid_over, shrunk
+from convert.witness.library import Library, Put, Unloadable, has_peft, library
+from convert.witness.vocabulary import Vocabulary, vocabulary
+from convert.witness.weights import random_weights, store
 from convert.writing import write
 from mappings import families
 from mappings.config import read_facts, refusals

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convert.verification.witness.vocabulary import Vocabulary
+from convert.witness.vocabulary import Vocabulary
 
 _LENGTHS = (1, 9, 40)  # always; the lengths that configs name come beside them
 _PAST = 3  # tokens beyond a length that something is about

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convert.verification.witness.vocabulary import Tokens, names_tokens, with_tokens_of
+from convert.witness.vocabulary import Tokens, names_tokens, with_tokens_of
 from mappings.config import read_facts
 from mappings.family import Family, Fixed, Of, Setting, lookup
 from mappings.via import Inexpressible
