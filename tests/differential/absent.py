@@ -54,9 +54,9 @@ class NativeCase:
         # what the table does not know has the class's own value here: the user knows better, and says so
         accepted = {"accept": tuple(config)}
         del config[self.key]
-        return product.conversion(
-            self.id, source_of(self.family, self.source, config, room), self.target, room, options=accepted
-        )
+        found = source_of(self.family, self.source, config, room)
+        # a default that is made for large models (an id of 151329, 8 groups of experts) may not fit a tiny one
+        return product.conversion(self.id, found, self.target, room, options=accepted, nonsense=True)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def changed_config(family: str, key: str, value: str) -> dict[str, Any]:
     else:
         slow = [1.0, 1.5, 2.0, 3.0, 1e3, 1e16][: native(family).pairs]
         name = "type" if key == "rope_scaling" else "rope_type"
-        config[key] = {name: value, "rope_theta": 5000.0, "short_factor": slow, "long_factor": slow[::-1], **_ROPE}
+        own = config.get("rope_parameters") or {}  # the share of a head that turns is no part of what is changed
+        share = {"partial_rotary_factor": own["partial_rotary_factor"]} if "partial_rotary_factor" in own else {}
+        config[key] = {name: value, "rope_theta": 5000.0, "short_factor": slow, "long_factor": slow[::-1], **_ROPE, **share}
     return config
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from mappings import families
-from mappings.config import GENERIC
 from mappings.family import Setting
+from mappings.harmless import LIBRARY
 from tests.differential.judge import library
 
 #: uneven sizes by the names that configs have for them; groups, ranks and experts that a swap cannot hide in
@@ -129,8 +129,9 @@ class Native:
     def keys_of_tables(self) -> tuple[str, ...]:
         """Keys that this project's tables read, or call harmless."""
         tables = [family for family in families() if family.name == self.family]
-        ours = {key for table in tables for key in (*table.harmless, *_top(table.settings))}
-        return tuple(sorted((ours | GENERIC) - _NAMES))
+        read = {key for table in tables for key in _top(table.settings)}
+        harmless = [*LIBRARY, *(one for table in tables for one in table.harmless)]
+        return tuple(sorted((read | {key for one in harmless for key in one.keys.split()}) - _NAMES))
 
 
 def model_of(config: Any) -> Any:

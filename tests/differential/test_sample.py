@@ -11,6 +11,7 @@ import pytest
 
 import convert.prepare
 import mappings.config
+from mappings.family import Harmless
 from tests.differential import adapters
 from tests.differential.adapters import AdapterCase
 from tests.differential.case import Case, Fault, Outcome
@@ -55,7 +56,8 @@ def test_the_config_that_the_sweeps_change_is_taken_by_its_own_family(one: Nativ
 
 
 def test_a_key_that_is_dropped_though_the_class_obeys_it_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mappings.config, "GENERIC", mappings.config.GENERIC | {"is_causal"})
+    dropped = Harmless("is_causal", "a mistake: whatever its value")
+    monkeypatch.setattr(mappings.config, "LIBRARY", (*mappings.config.LIBRARY, dropped))
     assert kinds(KeyCase("qwen2", "is_causal", "0", "llama"), tmp_path) == {"function"}
 
 
