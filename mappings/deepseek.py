@@ -61,7 +61,10 @@ DEEPSEEK_V2 = Family(
         Setting("norm.eps", "rms_norm_eps", default=1e-6),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
         Setting(
-            "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(10000.0, None), via=ROPE
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters original_max_position_embeddings",
+            default=(10000.0, None),
+            via=ROPE,
         ),
         Setting("context", "max_position_embeddings", default=2048),
         Setting("tied", "tie_word_embeddings", default=False),

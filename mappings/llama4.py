@@ -48,7 +48,10 @@ TEXT = Family(
         Setting("norm.qk", "use_qk_norm", default="l2", via=switch("l2")),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
         Setting(
-            "rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(500000.0, None), via=ROPE
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters original_max_position_embeddings",
+            default=(500000.0, None),
+            via=ROPE,
         ),
         Setting("window.chunk", "attention_chunk_size", default=8192),
         Setting(

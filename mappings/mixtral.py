@@ -32,7 +32,12 @@ MIXTRAL = Family(
         Setting("head", "head_dim", default=Of("hidden", over="heads")),
         Setting("norm.eps", "rms_norm_eps", default=1e-5),
         Setting("activation", "hidden_act", default="silu", via=ACTIVATION),
-        Setting("rope.theta rope.scaling", "rope_theta rope_scaling rope_parameters", default=(1e6, None), via=ROPE),
+        Setting(
+            "rope.theta rope.scaling",
+            "rope_theta rope_scaling rope_parameters original_max_position_embeddings",
+            default=(1e6, None),
+            via=ROPE,
+        ),
         Setting("context", "max_position_embeddings", default=131072),
         Setting("window", "sliding_window", default=None),
         Setting("tied", "tie_word_embeddings", default=False),

@@ -28,12 +28,6 @@ class Expected:
 _DIVISIBLE = "Llama's class wants a width that its heads divide, also where head_dim is stated; its table does not know that"
 
 EXPECTED: tuple[Expected, ...] = (
-    # names of rope
-    Expected(
-        r"key/(deepseek_v2|llama4|mixtral)/rope_(scaling|parameters)=longrope->\w+",
-        "itself",
-        "longrope is written with a key (original_max_position_embeddings) that the family's own table does not read",
-    ),
     # sizes
     Expected(r"key/(gemma|glm)/hidden_size=2->llama", "unloadable", _DIVISIBLE),
     Expected(r"random/(gemma/(0|3|4|12|15)|glm/0|mistral/11)->llama", "unloadable", _DIVISIBLE),
