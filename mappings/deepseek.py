@@ -49,7 +49,12 @@ DEEPSEEK_V2 = Family(
         Setting("qk_turned", "qk_rope_head_dim head_dim", via=repeated("qk_rope_head_dim")),  # V3's class rotates head_dim
         Setting("v_head", "v_head_dim"),
         Setting("expert", "n_routed_experts"),
-        Setting("expert_ffn shared_ffn", "moe_intermediate_size n_shared_experts", via=SHARED_EXPERTS),
+        Setting(
+            "expert_ffn shared_ffn",
+            "moe_intermediate_size n_shared_experts",
+            via=SHARED_EXPERTS,
+            absent={"n_shared_experts": 2},
+        ),
         Setting("router.used", "num_experts_per_tok"),
         Setting("router.scores", "scoring_func", default="softmax", via=among("softmax")),
         # true: transformers' class ignores it, and the vendor's code divides and leaves out the factor
@@ -144,6 +149,12 @@ DEEPSEEK_V3 = DEEPSEEK_V2.derive(
             "num_hidden_layers num_nextn_predict_layers first_k_dense_replace moe_layer_freq",
             via=FROM_A_LAYER_ON,
             absent={"num_nextn_predict_layers": 1, "first_k_dense_replace": 3, "moe_layer_freq": 1},
+        ),
+        Setting(
+            "expert_ffn shared_ffn",
+            "moe_intermediate_size n_shared_experts",
+            via=SHARED_EXPERTS,
+            absent={"n_shared_experts": 1},
         ),
         Setting("kv", "num_key_value_heads", default=128, null=Of("heads")),
         Setting("context", "max_position_embeddings", default=4096),

@@ -36,7 +36,7 @@ _GEMMA = {
     "tie_word_embeddings": True,
 }  # fmt: skip
 _VENDOR = {**_LLAMA, **_ids(1, 2, 0)}
-_DEEPSEEK = {**_LLAMA, "q_lora_rank": 1536, "moe_layer_freq": 1}
+_DEEPSEEK = {**_LLAMA, "q_lora_rank": 1536, "moe_layer_freq": 1, "n_shared_experts": 2}
 _QWEN = {"layer_norm_epsilon": 1e-6, "rotary_emb_base": 10000, "no_bias": True, "tie_word_embeddings": False}
 _CHATGLM = {
     "padded_vocab_size": 65024, "multi_query_group_num": 1, "kv_channels": 128, "layernorm_epsilon": 1e-5,
@@ -80,7 +80,7 @@ DEFAULTS: dict[str, Config] = {
     "deepseek_v3": {
         **_DEEPSEEK, **_ids(0, 1), "max_position_embeddings": 4096, "num_key_value_heads": 128, "first_k_dense_replace": 3,
         "scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True, "routed_scaling_factor": 2.5,
-        "n_group": 8, "topk_group": 4, "num_experts_per_tok": 8,
+        "n_group": 8, "topk_group": 4, "num_experts_per_tok": 8, "n_shared_experts": 1,
     },
     "llama4": {
         **_LLAMA, "max_position_embeddings": 131072, "num_key_value_heads": 8, "head_dim": 128, "rms_norm_eps": 1e-5,
@@ -111,7 +111,9 @@ DEFAULTS["llama4_text"] = DEFAULTS["llama4"]
 
 
 def completed(config: Config, family: str, within: str = "") -> Config:
-    """The config with the family's own values of absent keys; in the table ``within``, where it keeps its text half."""
+    """The config with the family's own values of absent keys; in the table ``within``, where it keeps its text half there."""
     defaults = {key: value for key, value in DEFAULTS.get(family, {}).items() if key not in config}
     inner = config.get(within)
-    return {**config, within: {**defaults, **inner}} if isinstance(inner, Mapping) else {**defaults, **config}
+    if isinstance(inner, Mapping) and "hidden_size" not in config:
+        return {**config, within: {**defaults, **inner}}
+    return {**defaults, **config}

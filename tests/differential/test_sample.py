@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 import convert.prepare
 import mappings.config
+from convert.planning import Plan
 from mappings.family import Harmless
-from tests.differential import adapters
+from tests.differential import adapters, product
 from tests.differential.adapters import AdapterCase
 from tests.differential.case import Case, Fault, Outcome
 from tests.differential.expected import EXPECTED, Expected, reckoned
@@ -89,8 +91,16 @@ def test_an_exception_that_is_no_refusal_is_a_crash(tmp_path: Path, monkeypatch:
 
 
 def test_an_output_that_is_read_as_another_variant_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
-    monkeypatch.setattr(convert.prepare, "write_config", partial(spoilt, convert.prepare.write_config, keys))
+    """Of a config that was changed behind the plan: a plan that would be read otherwise is refused."""
+    write = product.write
+
+    def renamed(plan: Plan, out: Path, **options: Any) -> None:
+        write(plan, out, **options)
+        told = json.loads((out / "config.json").read_text())
+        named = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+        (out / "config.json").write_text(json.dumps({**told, **named}))
+
+    monkeypatch.setattr(product, "write", renamed)
     assert "itself" in kinds(PLAIN, tmp_path)
 
 

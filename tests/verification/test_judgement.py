@@ -217,7 +217,7 @@ PLAIN = {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_t
     (PLAIN, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rotation said twice", "fails"),
     (PLAIN, {"rope_theta": 500000.0}, "rotation said twice", "fails"),
     ({}, {"max_position_embeddings": 64}, "context", "fails"),
-    ({}, {"max_position_embeddings": None}, "context", "warns"),
+    ({}, {"max_position_embeddings": None}, "context", "fails"),  # the class's own is shorter
     ({}, {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, "rotation beyond the context", "warns"),
     ({}, {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "quantization_config", "fails"),
     ({}, {"quantization_config": {"quant_method": "fp8"}}, "quantization_config", "fails"),

@@ -19,7 +19,7 @@ Converted = tuple[Tensors, dict[str, Any]]
 def llama_config(config: dict[str, Any], **keys: Any) -> dict[str, Any]:
     kept = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
     kept += ("rms_norm_eps", "rope_theta", "hidden_act", "bos_token_id", "eos_token_id", "pad_token_id")
-    said = {key: config[key] for key in kept if key in config}
+    said = {key: config[key] for key in (*kept, "max_position_embeddings") if key in config}
     return {**said, "model_type": "llama", **keys}
 
 
@@ -47,7 +47,7 @@ def qwen(tensors: Tensors, config: dict[str, Any]) -> Converted:
                 found[f"model.layers.{layer}.self_attn.{part}_proj.{kind}"] = rows
         found[f"model.layers.{layer}.self_attn.o_proj.bias"] = torch.zeros(64)
     said = llama_config(config, attention_bias=True, rms_norm_eps=config["layer_norm_epsilon"], hidden_act="silu")
-    return found, {**said, "rope_theta": config["rotary_emb_base"]}
+    return found, {**said, "rope_theta": config["rotary_emb_base"], "max_position_embeddings": config["seq_length"]}
 
 
 def internlm2(tensors: Tensors, config: dict[str, Any]) -> Converted:

@@ -26,7 +26,7 @@ from convert.witness import judge, process
 from convert.witness.child import Witness, _some, hindrance, wanted_witness, witness
 from convert.witness.config import laid_over
 from convert.witness.vocabulary import Tokens, vocabulary
-from mappings.family import Family, Fixed, Setting
+from mappings.family import Family, Fixed, Harmless, Setting
 from surgery.errors import UsageError
 from tests.convert.test_cli import weightsmith
 from tests.edits.adapters import trained
@@ -174,7 +174,7 @@ def test_a_head_that_a_table_drops_as_tied_is_caught(monkeypatch, tmp_path):
     def tying(family: Family) -> Family:
         tied = Fixed("tied", True, "a mistake")
         settings = tuple(tied if isinstance(s, Setting) and s.fact == "tied" else s for s in family.settings)
-        return replace(family, settings=settings, harmless=(*family.harmless, "tie_word_embeddings"))
+        return replace(family, settings=settings, harmless=(*family.harmless, Harmless("tie_word_embeddings", "a mistake")))
 
     in_tables(monkeypatch, "yi", tying)
     monkeypatch.setattr("convert.prepare.check_alike", lambda *arguments: None)
