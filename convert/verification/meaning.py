@@ -211,11 +211,14 @@ def _ids(found: Any) -> tuple[int, ...] | None:
 def _late_windows(config: Config, variant: str | None) -> Mapping[str, Any]:
     """Qwen 2 and 3: nothing without use_sliding_window, then from layer max_window_layers on."""
     layers, window = config["num_hidden_layers"], config.get("sliding_window")
+    # Qwen2.5-1M: chunks stretch it further at serving, the weights were trained for this length
+    chunks = config.get("dual_chunk_attention_config") or {}
+    trained = {"context": chunks["original_max_position_embeddings"]} if "original_max_position_embeddings" in chunks else {}
     if not config.get("use_sliding_window"):
-        return {"windows": (None,) * layers}
+        return {"windows": (None,) * layers, **trained}
     kinds, full = config.get("layer_types"), config["max_window_layers"]
     slides = [kind == "sliding_attention" for kind in kinds] if kinds else [layer >= full for layer in range(layers)]
-    return {"windows": tuple(window if here else None for here in slides)}
+    return {"windows": tuple(window if here else None for here in slides), **trained}
 
 
 def _qwen3(config: Config, variant: str | None) -> Mapping[str, Any]:

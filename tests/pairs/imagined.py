@@ -19,14 +19,19 @@ from surgery.facts import Facts
 
 def filled(family: Family, facts: Facts, folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
     """A checkpoint of the family that states these facts, in the container that its releases have."""
-    shapes = {name: slot.shape for slot, name, _ in slots(tuple(rows_of(family, facts)), facts, facts.sizes())}
+    found = list(slots(tuple(rows_of(family, facts)), facts, facts.sizes()))
     generator = torch.Generator().manual_seed(seed)
     held: dict[str, torch.Tensor] = {}
-    for name, shape in shapes.items():
+    once: dict[tuple[str, ...], torch.Tensor] = {}  # by what it is: one matrix may be stored under two names
+    for slot, name, roles in found:
+        shape = slot.shape
+        if roles in once:
+            held[name] = once[roles]
+            continue
         values = torch.randn(shape, generator=generator) * 0.2
         if len(shape) == 1 and "norm" in name.lower().replace("ln", "norm") and name.endswith("weight"):
             values += 1.0
-        held[name] = values.to(dtype)
+        once[roles] = held[name] = values.to(dtype)
     return kept(family, write_config(family, facts), held, folder)
 
 
