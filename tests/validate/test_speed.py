@@ -77,6 +77,7 @@ def test_a_hundred_gigabytes_validate_in_less_than_ten_seconds_of_a_processor_wi
     told = {finding.rule.id for finding in report.findings}
     assert told == {
         "card-missing",
+        "licence-missing",
         "tokenizer-missing",
         "tied-head-stored",
     }  # the holes are equal, and too large to read
