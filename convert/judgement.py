@@ -87,7 +87,7 @@ def judgement(
         raise UsageError(f"--with transformers cannot run OUT: {absent[0]}. Leave it out, or mend that.")
     verdict = verdict.with_findings((*claim(output, plan, exactness), *differences(source, output, tokens)))
     lineage = prove(plan, variant=variant) if plan is not None and not edits else None
-    seen = ask(None if edits else plan, output.path, wanted_witness(witness))
+    seen = ask(plan, output.path, wanted_witness(witness))
     return Judgement(Checked(verdict, lineage, seen), plan, promise)
 
 

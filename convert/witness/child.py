@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import convert.children as children
 from convert.planning import Plan
-from convert.witness.vocabulary import named_ids
+from convert.witness.vocabulary import some_places
 from surgery.errors import ConversionError, UsageError, show
 
 #: auto: where it can; required: an output without it is not published; off: not at all
@@ -24,7 +24,6 @@ VARIABLE = "WEIGHTSMITH_WITNESS"
 
 _SECONDS = 900.0  # a run takes some; a machine may be busy
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-_FEW = 192  # tokens that both sides have, of which the witness is told, beside those that configs name
 _PARTS = ("HF_", "HUGGING", "TRANSFORMERS_")
 
 
@@ -116,9 +115,10 @@ def _run(plan: Plan, output: Path) -> Witness:
     }  # fmt: skip
     env = {key: value for key, value in os.environ.items() if not key.startswith(_PARTS)}
     try:
-        done = children.run(
-            "convert.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": str(output)}, seconds=_SECONDS
-        )
+        with tempfile.TemporaryDirectory(prefix="weightsmith-home-") as home:  # the library may keep things there
+            done = children.run(
+                "convert.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": home}, seconds=_SECONDS
+            )
         answer = done.answer("judges a miniature of the output")
     except children.TooLong:
         return Witness(False, f"it did not end within {_SECONDS:.0f} seconds")
@@ -133,11 +133,8 @@ def _some(plan: Plan) -> tuple[list[int], list[int]] | None:
     if plan.shared is None:
         return None
     old, new = plan.shared
-    configs: list[Mapping[str, Any]] = [plan.checkpoint.config, json.loads(plan.documents["config.json"])]
-    named = [{token for _, token in named_ids(config)} for config in configs]
-    step = max(1, len(old) // _FEW)
-    chosen = [at for at in range(len(old)) if at % step == 0 or old[at] in named[0] or new[at] in named[1]]
-    return [old[at] for at in chosen], [new[at] for at in chosen]
+    places = some_places(plan.shared, (plan.checkpoint.config, json.loads(plan.documents["config.json"])))
+    return [old[at] for at in places], [new[at] for at in places]
 
 
 def _count(number: int) -> str:

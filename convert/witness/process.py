@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch import Tensor
 from convert.added import ADDING, additions_of
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.planning import Plan
-from convert.prepare import open_artefact, plan_artefact
-from convert.recipe import Edit
+from convert.prepare import plan_artefact
+from convert.remake import edited, opened
 from convert.verification.additions import with_additions
 from convert.verification.child import forbid_network, limit_memory
 from convert.verification.decoder import decode
@@ -64,7 +65,7 @@ def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="weightsmith-witness-") as folder:
         try:
             twins = _twins(task, disk, Path(folder))
-        except (ConversionError, NotImplementedError) as error:
+        except ConversionError as error:
             return _not(f"no miniature could be made: {error}")
         try:
             return twins.judged(found)
@@ -77,15 +78,18 @@ def _not(because: str) -> dict[str, Any]:
     return {"ran": False, "because": because}
 
 
+@dataclass(frozen=True)
 class _Twins:
     """Both miniatures on disk."""
 
-    def __init__(
-        self, small: Small, vocabulary: Vocabulary, source: Checkpoint, output: Path, plan: Plan, family: Family,
-        configs: tuple[Mapping[str, Any], Mapping[str, Any]], variant: str,
-    ) -> None:  # fmt: skip
-        self.small, self.vocabulary, self.plan, self.family = small, vocabulary, plan, family
-        self.source, self.output, self.configs, self.variant = source, output, configs, variant
+    small: Small
+    vocabulary: Vocabulary
+    source: Checkpoint
+    output: Path
+    plan: Plan
+    family: Family
+    configs: tuple[Mapping[str, Any], Mapping[str, Any]]
+    variant: str
 
     def told(self, found: Library, lengths: Sequence[int] = ()) -> dict[str, Any]:
         """What an answer says of the miniatures themselves."""
@@ -161,14 +165,15 @@ def _twins(task: Mapping[str, Any], disk: Mapping[str, Any], folder: Path) -> _T
     wish = Wish.from_json(task["wish"])
     checkpoint = open_checkpoint(task["source"])
     accept = wish.options.get("accept", ())
-    whole = open_artefact(checkpoint, source=wish.family, variant=wish.variant or None, accept=accept)
+    whole = opened(wish, checkpoint)
     family, target = _family(whole.label), _family(wish.to)
     facts = whole.model.facts
     after = read_facts(target, task["planned"], accept=frozenset(accept))["vocab"]
     shared = tuple(task["shared"]) if task["shared"] is not None else None
     tokens = vocabulary((facts["vocab"], after), shared, (checkpoint.config, disk))
     small = shrunk(family, facts, checkpoint.config, tokens.source, accept)
-    idle = {refusal.fact for refusal in refusals(target, facts)} & BIASED.keys() if _drops(task) else set()
+    dropped = "drop-zero-biases" in task["passes"]
+    idle = {refusal.fact for refusal in refusals(target, facts)} & BIASED.keys() if dropped else set()
     tensors = random_weights(family, small.facts, idle=idle, tied=any(edit.name == "tie" for edit in wish.edits))
     store(folder / "source", tensors, small.config, family.stored)
     base = Base(family, checkpoint, tensors, tokens.output)
@@ -179,9 +184,7 @@ def _twins(task: Mapping[str, Any], disk: Mapping[str, Any], folder: Path) -> _T
         if edit.name not in _STORAGE
     ]
     twin = open_checkpoint(folder / "source" / "ckpt.pt" if family.stored == "ckpt" else folder / "source")
-    made = open_artefact(twin, source=wish.family, variant=wish.variant or None, accept=accept)
-    for edit in edits:
-        made = Edit(edit.name, edit.arguments)(made)
+    made = edited(opened(wish, twin), edits)
     if tokens.renumbered:
         made = _renumbered(made, tokens)
     plan = plan_artefact(made, wish.to, **_options(wish))
@@ -193,10 +196,6 @@ def _twins(task: Mapping[str, Any], disk: Mapping[str, Any], folder: Path) -> _T
     config = laid_over(disk, task["planned"], written, tokens.output)
     (folder / "output" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return _Twins(small, tokens, twin, folder / "output", plan, family, (small.config, config), wish.variant)
-
-
-def _drops(task: Mapping[str, Any]) -> bool:
-    return "drop-zero-biases" in task["passes"]
 
 
 def _options(wish: Wish) -> dict[str, Any]:

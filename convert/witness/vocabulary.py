@@ -47,11 +47,8 @@ def vocabulary(
     """
     common = min(rows)
     old, new = shared if shared is not None else (range(common), range(common))
-    step = max(1, len(old) // _FEW)
-    named = [{token for _, token in named_ids(config) if token < count} for config, count in zip(configs, rows, strict=True)]
-    chosen = set(range(0, len(old), step))
-    chosen |= {place for place in range(len(old)) if old[place] in named[0] or new[place] in named[1]}
-    pairs = sorted((old[place], new[place]) for place in chosen)
+    named = [{token for token in named_ids(config) if token < count} for config, count in zip(configs, rows, strict=True)]
+    pairs = sorted((old[place], new[place]) for place in some_places((old, new), configs))
     one, other = ({0, count - 1, *ids, *some} for count, ids, some in zip(rows, zip(*pairs, strict=True), named, strict=True))
     if shared is None:  # ids are the same on both sides, and so are the places of those that both have
         both = {token for token in one | other if token < common}
@@ -61,15 +58,25 @@ def vocabulary(
     return Vocabulary(*sides, places, shared is not None)
 
 
-def named_ids(config: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The token ids that a config names, by its keys, those of nested tables too."""
-    found: list[tuple[str, int]] = []
+def some_places(
+    shared: tuple[Sequence[int], Sequence[int]], configs: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> list[int]:
+    """Places in ``shared`` that are enough: some all over it, and those of tokens that a side's config names."""
+    old, new = shared
+    one, other = (named_ids(config) for config in configs)
+    step = max(1, len(old) // _FEW)
+    return [at for at in range(len(old)) if at % step == 0 or old[at] in one or new[at] in other]
+
+
+def named_ids(config: Mapping[str, Any]) -> set[int]:
+    """The token ids that a config names, those of nested tables too."""
+    found: set[int] = set()
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found += named_ids(value)
+            found |= named_ids(value)
         elif names_tokens(key):
             several = value if isinstance(value, list) else [value]
-            found += [(key, one) for one in several[:_MOST_NAMED] if type(one) is int and one >= 0]
+            found |= {one for one in several[:_MOST_NAMED] if type(one) is int and one >= 0}
     return found
 
 
