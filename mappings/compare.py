@@ -122,7 +122,10 @@ def correspond(source: Family, target: Family) -> tuple[Correspondence, ...]:
 
 
 def typical(family: Family) -> Facts:
-    """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart."""
+    """The facts of a checkpoint whose config leaves every optional key at its default, with sizes that tell axes apart.
+
+    What a config must say to be this family at all is said.
+    """
     sizes = {"layer": 2, "hidden": 64, "vocab": 320, "ffn": 96, "heads": 4, "kv": 4, "head": 16, "context": 128}
     lengths = {name: _SOME for name, fact in FACTS.items() if fact.kind == "size"}
     facts = Facts().with_({**lengths, **sizes, **_alike(family, sizes)}, "typical")
@@ -133,6 +136,9 @@ def typical(family: Family) -> Facts:
         stated = {fact: value for fact, value in setting.defaults() if not isinstance(value, Of) and value is not None}
         traits = {name: value for name, value in stated.items() if FACTS[name].kind == "trait"}
         facts = facts.with_(traits, f"default of {setting.keys[0]}")
+        if setting.keys[0] in family.recognise.values and len(setting.keys) == 1:
+            said = setting.via.read(setting.facts, {setting.keys[0]: family.recognise.values[setting.keys[0]]})
+            facts = facts.with_(said, f"{setting.keys[0]}, by which the family is known")
     return facts.with_({"tied": bool(facts["tied"])}, "default")
 
 
@@ -167,17 +173,26 @@ def _judged(source: Family, target: Family, facts: Facts) -> Direction:
             legal, passes = legalise(imagined(source, facts), partial(refusals, target), bounded=partial(bounded, target))
         except Unexpressible as refused:
             blocking = refused.refusals
-            wanted = {r.fact: _wanted(target, r.fact, facts) for r in blocking}
+            wanted = _together(source, {r.fact: _wanted(target, r.fact, facts) for r in blocking})
             if any(name not in free or (FACTS[name].kind == "size" and not value) for name, value in wanted.items()):
                 break
             facts = facts.with_(wanted, "as the target has it")
+            if any(_refused(source, facts, name) for name in wanted):
+                break  # a source that can say it in one way only
         else:
             stored = (exactness(expr) for tensor in encode(target, legal) for expr, _ in tensor.parts)
             weakest = max((*stored, *(p.exactness for p in passes)), default=Exactness.BYTE)
-            mended = frozenset(fact for p in passes for fact in p.mends)
+            # what is idle up to the context of a typical checkpoint is not of every one
+            mended = frozenset(fact for p in passes if not p.up_to_context for fact in p.mends)
             changed = frozenset(fact for fact in FACTS if facts[fact] != legal.facts[fact])
             return Direction(source, target, weakest, passes, (), _conditions(source, target, mended), changed)
     return Direction(source, target, None, (), blocking, _conditions(source, target))
+
+
+def _together(source: Family, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The same for every fact that one key of the source states with one of them."""
+    alike = [s.facts for s in source.settings if isinstance(s, Setting) and s.via is SAME]
+    return wanted | {fact: wanted[known] for known in wanted for facts in alike if known in facts for fact in facts}
 
 
 def _wanted(target: Family, fact: str, facts: Facts) -> Any:

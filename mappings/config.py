@@ -95,6 +95,10 @@ def refusals(family: Family, facts: Facts) -> tuple[Refusal, ...]:
         except Inexpressible as error:
             for blamed in error.blamed or setting.facts:
                 found.append(Refusal(blamed, _said(facts[blamed]), _origin(facts, blamed), str(error)))
+    for one, other in family.multiples:
+        if facts.knows(one) and facts.knows(other) and facts[one] % facts[other]:
+            reason = f"the library's {family.architecture} takes only a multiple of {facts[other]} ({FACTS[other].meaning})"
+            found.append(Refusal(one, _said(facts[one]), _origin(facts, one), reason))
     for name, fact in FACTS.items():
         if fact.kind == "trait" and name not in covered and facts[name] != fact.neutral:
             found.append(Refusal(name, _said(facts[name]), _origin(facts, name)))

@@ -29,6 +29,7 @@ DEEPSEEK_V2 = Family(
     title="DeepSeek V2",
     recognise=Recognise(model_type="deepseek_v2", architectures=("DeepseekV2ForCausalLM",)),
     architecture="DeepseekV2ForCausalLM",
+    multiples=(("hidden", "heads"),),
     model_type="deepseek_v2",
     source="deepseek-ai/DeepSeek-V3 inference/model.py",
     settings=(

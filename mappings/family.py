@@ -189,6 +189,8 @@ class Family:
     prefixes: tuple[
         tuple[str, str], ...
     ] = ()  # beginnings of names that some files have, and what the rows have instead
+    #: sizes (one, other) of which the library's class takes the one only where it is a multiple of the other
+    multiples: tuple[tuple[str, str], ...] = ()
 
     @property
     def partial(self) -> bool:
@@ -214,7 +216,11 @@ class Family:
         )
 
     def derive(self, **changes: Any) -> Family:
-        """This family plus differences: settings and rows replace those that state the same facts, or roles or names."""
+        """This family plus differences: settings and rows replace those that state the same facts, or roles or names.
+
+        What the library's class checks is another class's business, and is not taken over.
+        """
+        changes.setdefault("multiples", ())
         settings = _merged(self.settings, changes.pop("settings", ()), lambda s: set(s.fact.split()))
         rows = _merged(self.rows, changes.pop("rows", ()), lambda r: {r.name, *r.roles.split()})
         return replace(self, settings=settings, rows=rows, **changes)

@@ -16,6 +16,7 @@ GEMMA2 = LLAMA.derive(
     title="Gemma 2",
     recognise=Recognise(model_type="gemma2", architectures=("Gemma2ForCausalLM",)),
     architecture="Gemma2ForCausalLM",
+    multiples=(("hidden", "heads"),),
     model_type="gemma2",
     source="transformers 5.23 models/gemma2/modeling_gemma2.py",
     settings=(

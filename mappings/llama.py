@@ -32,6 +32,7 @@ LLAMA = Family(
     title="Llama",
     recognise=Recognise(architectures=("LlamaForCausalLM", "LLaMAForCausalLM"), model_type="llama"),
     architecture="LlamaForCausalLM",
+    multiples=(("hidden", "heads"),),
     model_type="llama",
     source="transformers 5.23 models/llama/modeling_llama.py",
     settings=(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact, plan_conversion
@@ -96,3 +99,20 @@ def test_a_scale_of_embeddings_becomes_the_one_that_the_target_has():
     with pytest.raises(Unexpressible) as refused:
         legalise(minicpm, partial(refusals, BY_LABEL["gemma"]))
     assert {r.fact for r in refused.value.refusals} == {"activation"}
+
+
+@pytest.mark.parametrize("family", [f for f in families() if f.model_type in CONFIG_MAPPING_NAMES], ids=lambda f: f.label)
+def test_a_width_is_refused_where_the_librarys_class_refuses_it(family):
+    """Whether a class wants a width that its heads divide is a fact about the class, and no other class inherits it."""
+    made = CONFIG_MAPPING[family.model_type]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            type(made)(**{**made.to_dict(), "hidden_size": 130, "num_attention_heads": 4, "head_dim": 32})
+        except Exception as error:
+            refused = "multiple of the number of attention" in str(error)
+        else:
+            refused = False
+    facts = typical(family).with_({"hidden": 130, "heads": 4}, "a test")
+    ours = any("takes only a multiple" in refusal.reason for refusal in refusals(family, facts) if refusal.fact == "hidden")
+    assert ours is refused
