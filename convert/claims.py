@@ -20,7 +20,7 @@ from convert.recipe import STEPS
 from convert.remake import remake
 from convert.verification.asked import NOTHING, Asked
 from convert.verification.verdict import Finding
-from convert.wish import Wish
+from convert.wish import Wish, variant_of
 from surgery.errors import ConversionError, show
 from surgery.values import Exactness
 
@@ -36,11 +36,6 @@ class Compared:
     def elsewhere(self) -> bool:
         """Whether an edit of the vocabulary, or the user, says why texts may be cut with other tokens."""
         return bool(self.asked.gone or self.asked.claimed)
-
-
-def variant_of(label: str) -> str | None:
-    """The variant in a label such as ``baichuan-2-7b``."""
-    return label.partition("-")[2] or None
 
 
 def remade_plan(source: Checkpoint, output: Checkpoint, variant: str | None = None) -> Plan | None:

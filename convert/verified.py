@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from convert.added import additions_of
-from convert.claims import remade_plan, variant_of
 from convert.edits.checksum import check_total
 from convert.planning import Plan, weakest
 from convert.verification.asked import Asked
 from convert.verification.movement import Lineage, prove
 from convert.verification.verdict import Verdict
+from convert.wish import variant_of
 from convert.witness.child import Witness, hindrance, wanted_witness
 from convert.witness.child import witness as ask
 from surgery.errors import UsageError
-
-__all__ = ["Checked", "remade_plan", "variant_of", "verifier"]
 
 
 @dataclass(frozen=True)

@@ -36,3 +36,12 @@ class Wish:
             | {k: PurePath(v).name if isinstance(v, str) and "/" in v else v for k, v in edit.arguments.items()}
             for edit in self.edits
         ]
+
+
+def variant_of(label: str) -> str | None:
+    """The variant in a family's label, such as ``baichuan-2-7b``; None where the family has none.
+
+    >>> variant_of("baichuan-2-7b"), variant_of("llama")
+    ('2-7b', None)
+    """
+    return label.partition("-")[2] or None

@@ -93,7 +93,7 @@ def _plan(saved: Path, as_json: bool) -> None:
     from convert.judgement import lineage_told
     from convert.saved import load_plan
     from convert.verification.movement import prove
-    from convert.verified import variant_of
+    from convert.wish import variant_of
 
     plan = load_plan(saved).plan
     lineage = prove(plan, variant=variant_of(plan.source))

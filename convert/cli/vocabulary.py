@@ -204,7 +204,7 @@ def _open(src: str, options: dict[str, Any]) -> Artefact:
 def _carry_out(revised: Revised, out: str | None, options: dict[str, Any], effect: bool = False) -> None:
     """Say what was found, write OUT, and say what the new rows do."""
     from convert.edits.vocabulary import plan_vocabulary
-    from convert.verified import variant_of
+    from convert.wish import variant_of
 
     for line in revised.lines:
         click.echo(line, err=options["as_json"])

@@ -18,7 +18,7 @@ from convert.checkpoint import open_checkpoint
 from convert.prepare import plan_conversion
 from convert.verification.movement import prove
 from convert.verification.run import verify
-from convert.verified import variant_of
+from convert.wish import variant_of
 from convert.writing import write
 from mappings import families
 from mappings.compare import Direction, directions, typical

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from convert.checkpoint import open_checkpoint
+from convert.claims import remade_plan
 from convert.prepare import plan_conversion
 from convert.verification import page
 from convert.verification.movement import prove
 from convert.verification.run import verify
 from convert.verification.verdict import Verdict
-from convert.verified import Checked, remade_plan
+from convert.verified import Checked
 from convert.verified_page import write_page
 from tests.goldens import golden
 from tests.writing import write

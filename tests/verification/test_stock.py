@@ -11,7 +11,7 @@ from convert.planning import weakest
 from convert.prepare import plan_conversion
 from convert.verification.run import verify
 from convert.verification.verdict import Verdict
-from convert.verified import variant_of
+from convert.wish import variant_of
 from surgery.errors import ConversionError
 from tests.goldens import Golden, golden, goldens
 from tests.verification.decoding import BAICHUAN

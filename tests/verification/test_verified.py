@@ -7,12 +7,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from convert.checkpoint import open_checkpoint
+from convert.claims import remade_plan
 from convert.prepare import plan_conversion
 from convert.saved import load_plan
 from convert.verification import run
 from convert.verification.movement import prove
 from convert.verification.run import verify
-from convert.verified import Checked, remade_plan, verifier
+from convert.verified import Checked, verifier
 from convert.writing import write
 from surgery.errors import ConversionError, VerificationFailed
 from tests.convert.test_cli import weightsmith
