@@ -69,14 +69,18 @@ class AutoTokenizers:
                 (Path(folder) / name).write_bytes(content)
             if config is not None:
                 (Path(folder) / "config.json").write_bytes(config)
-            with _quiet():
-                try:
-                    built = Built(self._build(folder, trust_remote_code=False, local_files_only=True))
-                    built.encode("a")
-                except (KeyboardInterrupt, SystemExit, MemoryError):
-                    raise
-                except BaseException as error:  # also a panic of the library's, which is no Exception
-                    return NotBuilt(_said(error))
+            return self.of(Path(folder))
+
+    def of(self, folder: Path) -> Built | NotBuilt:
+        """The tokenizer of a folder as it is."""
+        with _quiet():
+            try:
+                built = Built(self._build(str(folder), trust_remote_code=False, local_files_only=True))
+                built.encode("a")
+            except (KeyboardInterrupt, SystemExit, MemoryError):
+                raise
+            except BaseException as error:  # also a panic of the library's, which is no Exception
+                return NotBuilt(_said(error))
         return built
 
 

@@ -38,6 +38,7 @@ with serving({parent}):
 _ROOT = str(Path(__file__).resolve().parents[1])
 _POLL = 0.2  # seconds between two looks at signals
 _REFUSED = 3  # a child's status when it refuses its task: {"refused": why, "status": ours} is on its stdout
+_LIBRARIES = ("HF_", "HUGGING", "TRANSFORMERS_")  # what their environment variables begin with
 _ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals by which somebody asks a process to end
 
 
@@ -96,6 +97,19 @@ class Ended:
                 "gives it less than it needs. Let it have more, or end other programs, and run the same command again."
             )
         raise Crashed(what, self)
+
+
+@contextmanager
+def offline() -> Iterator[dict[str, str]]:
+    """An environment for children that load the model libraries: no hub, no setting of the user's, a home that goes again.
+
+    The libraries may keep things in their home, which therefore is none of the folders that they are shown.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_LIBRARIES)}
+    with tempfile.TemporaryDirectory(prefix="weightsmith-home-") as home:
+        yield {
+            **kept, "HF_HOME": home, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+        }  # fmt: skip
 
 
 def run(

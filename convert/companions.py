@@ -7,7 +7,6 @@ repository's code; texts and conversations go through both. What could not be co
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ from surgery.errors import ConversionError, listed, show
 
 _SECONDS = 300.0
 _MEMORY = 6 << 30  # bytes that libraries may map for two tokenizers
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-_PARTS = ("HF_", "HUGGING", "TRANSFORMERS_")
 _UNSAID = ("transformers_version", "_from_model_config", "trust_remote_code")
 _LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
 _NAMING = ("bos_token_id", "pad_token_id", "decoder_start_token_id")
@@ -76,11 +73,9 @@ def _says_enough(checkpoint: Checkpoint) -> bool:
 def _built(source: Checkpoint, output: Checkpoint) -> dict[str, Any]:
     """What the process told: texts, ids and prompts of each side, and who built them; or why not."""
     task = {"folders": [str(source.path), str(output.path)], "memory": _MEMORY}
-    env = {key: value for key, value in os.environ.items() if not key.startswith(_PARTS)}
     try:
-        done = children.run(
-            "convert.companions_process:main", task, env={**env, **_OFFLINE, "HF_HOME": str(output.path)}, seconds=_SECONDS
-        )
+        with children.offline() as env:
+            done = children.run("convert.companions_process:main", task, env=env, seconds=_SECONDS)
         answer = done.answer("builds both tokenizers")
     except children.TooLong:
         return {"because": f"building both did not end within {_SECONDS:.0f} seconds"}

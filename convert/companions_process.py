@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
 from convert.chat_check import CONVERSATIONS
 from convert.verification.child import forbid_network, limit_memory
 from surgery.tokenizer.probe import PROBE
@@ -26,29 +27,22 @@ def main() -> None:
 
 def _answer(folders: Sequence[Path]) -> dict[str, Any]:
     texts = [*PROBE, *_MORE]
-    why = ""
     try:
-        import transformers
+        library = AutoTokenizers()
     except ImportError:
         why = "transformers is not installed"
     else:
-        quiet: Any = transformers.utils.logging
-        quiet.set_verbosity_error()
-        try:
-            built = [
-                transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-                for folder in folders
-            ]
+        built = [library.of(folder) for folder in folders]
+        both = [one for one in built if isinstance(one, Built)]
+        if len(both) == len(built):
             return {
-                "runner": f"AutoTokenizer of transformers {transformers.__version__}",
+                "runner": library.name,
                 "texts": texts,
-                "ids": [[one(text)["input_ids"] for text in texts] for one in built],
-                "prompts": [_rendered(one) for one in built],
+                "ids": [[one.encode(text, framed=True) for text in texts] for one in both],
+                "prompts": [_rendered(one.tokenizer) for one in both],
                 "own": _own(folders[0], texts),
             }
-        except Exception as error:  # the library raises what its many classes raise
-            said = " ".join(str(error).split())[:120]
-            why = f"transformers cannot build both ({type(error).__name__}: {said})"
+        why = f"transformers cannot build both ({next(one.reason for one in built if isinstance(one, NotBuilt))})"
     if not all((folder / "tokenizer.json").is_file() for folder in folders):
         return {"because": f"{why}, and not both have a tokenizer.json"}
     from tokenizers import Tokenizer

@@ -7,7 +7,6 @@ tokenizer files, writes the new ones into the staging directory and reports what
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -87,7 +86,8 @@ def write_tokenizer(
         "out": str(out),
     }
     try:
-        done = children.run("convert.tokenizing:child", task, env={**os.environ, "HF_HUB_OFFLINE": "1"}, seconds=_SECONDS)
+        with children.offline() as env:
+            done = children.run("convert.tokenizing:child", task, env=env, seconds=_SECONDS)
     except children.TooLong:
         raise LimitExceeded(
             f"converting the tokenizer took more than {_SECONDS} seconds, which no tokenizer needs: its files make work without "

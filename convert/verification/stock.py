@@ -7,7 +7,6 @@ file, which is compared here block by block with what the reference decoder of t
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from convert.verification.compare import Rows, grid, rows
 from convert.verification.verdict import Logits, Stock, Tolerance
 from surgery.errors import listed, show
 
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 _ANGLE = 2.0**-24  # transformers takes angles in float32: each position adds this much to what they may be off by
 
 Side = Literal["source", "output"]
@@ -85,13 +83,12 @@ def _run(checkpoint: Checkpoint, ids: Tensor, out: Path, task: Task) -> Mapping[
         why = "the weights are torch files, which are not given to others to unpickle"
         return {"runner": "transformers", "absent": True, "because": why}
     asked = {"folder": str(checkpoint.path), "ids": ids.tolist(), "out": str(out), "memory": task.allowed(checkpoint)}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     try:
         # no session of its own: this runs in the verifier's process, and is to end with it
-        done = children.run(
-            "convert.verification.stock_process:main", asked, env={**kept, **_OFFLINE, "HF_HOME": str(out.parent)},
-            seconds=task.seconds, session=False,
-        )  # fmt: skip
+        with children.offline() as env:
+            done = children.run(
+                "convert.verification.stock_process:main", asked, env=env, seconds=task.seconds, session=False
+            )
     except children.TooLong:
         return {"runner": "transformers", "absent": False, "because": f"it did not end within {task.seconds:g} seconds"}
     if done.status != 0:  # no fault of ours as a rule: the library met a file that it does not take

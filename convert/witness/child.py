@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +22,6 @@ WANTED = ("auto", "required", "off")
 VARIABLE = "WEIGHTSMITH_WITNESS"
 
 _SECONDS = 900.0  # a run takes some; a machine may be busy
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-_PARTS = ("HF_", "HUGGING", "TRANSFORMERS_")
 
 
 @dataclass(frozen=True)
@@ -113,12 +110,9 @@ def _run(plan: Plan, output: Path) -> Witness:
         "source": str(plan.checkpoint.path), "output": str(output), "wish": plan.wish.to_json(), "passes": list(plan.passes),
         "planned": json.loads(plan.documents["config.json"]), "shared": _some(plan),
     }  # fmt: skip
-    env = {key: value for key, value in os.environ.items() if not key.startswith(_PARTS)}
     try:
-        with tempfile.TemporaryDirectory(prefix="weightsmith-home-") as home:  # the library may keep things there
-            done = children.run(
-                "convert.witness.process:main", task, env={**env, **_OFFLINE, "HF_HOME": home}, seconds=_SECONDS
-            )
+        with children.offline() as env:
+            done = children.run("convert.witness.process:main", task, env=env, seconds=_SECONDS)
         answer = done.answer("judges a miniature of the output")
     except children.TooLong:
         return Witness(False, f"it did not end within {_SECONDS:.0f} seconds")

@@ -371,7 +371,7 @@ def turned_stream(
     for name, tensor in tensors.items():
         written = name.removesuffix(".weight").removesuffix(".bias").endswith((*OUT, *DOWN))
         if written:
-            made[name] = turn(tensor.T).T.contiguous()
+            made[name] = turn(tensor.t()).t().contiguous()  # of a bias too, which is its own transpose
         elif tensor.dim() == 2 and tensor.shape[1] == hidden:
             made[name] = turn(tensor).contiguous()
         elif tensor.dim() == 1 and len(tensor) == hidden and name.endswith(weights_of_norms):

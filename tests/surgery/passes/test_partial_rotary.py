@@ -158,7 +158,7 @@ def test_any_region_of_what_is_joined_is_numpys(case, computed, seed):
 def test_a_cast_asked_for_first_is_rounded_once_all_the_same():
     source = tiny(
         {
-            "model_type": "glm", "architectures": ["GlmForCausalLM"], "vocab_size": 37, "hidden_size": 22,
+            "model_type": "glm", "architectures": ["GlmForCausalLM"], "vocab_size": 37, "hidden_size": 20,
             "intermediate_size": 26, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
             "head_dim": 16, "max_position_embeddings": 64, "attention_bias": False,
         }
