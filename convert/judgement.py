@@ -13,6 +13,7 @@ from convert.checkpoint import Checkpoint
 from convert.claims import claim, compared_tokens, explained, remade_plan
 from convert.companions import differences
 from convert.planning import Plan
+from convert.unread import unread
 from convert.verification.verdict import Exactness, Finding, Verdict
 from convert.verified import Checked
 from surgery.errors import CannotJudge, UsageError, VerificationFailed
@@ -85,7 +86,9 @@ def judgement(
     )  # fmt: skip
     if absent := [run.because for run in verdict.stock if run.side == "output" and run.logits is None and not run.fault]:
         raise UsageError(f"--with transformers cannot run OUT: {absent[0]}. Leave it out, or mend that.")
-    verdict = verdict.with_findings((*claim(output, plan, exactness), *differences(source, output, tokens)))
+    verdict = verdict.with_findings(
+        (*claim(output, plan, exactness), *unread(source, output), *differences(source, output, tokens))
+    )
     lineage = prove(plan, variant=variant) if plan is not None and not edits else None
     seen = ask(plan, output.path, wanted_witness(witness))
     return Judgement(Checked(verdict, lineage, seen), plan, promise)

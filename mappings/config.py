@@ -34,6 +34,8 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
             continue
         present = {key: value for key in setting.keys if (value := lookup(config, key)) is not None}
         values = {key: value for key, value in setting.absent.items() if key not in config} | present
+        if not setting.facts and setting.null is not AS_ABSENT:  # a condition, which is then asked of what null means
+            values |= {key: setting.null for key in setting.keys if key in config and config[key] is None}
         try:
             if not present and "norm.eps" in setting.facts and config.keys() & set(setting.keys):
                 raise Unreadable(f"{' '.join(setting.keys)} = null is no number, and no library computes with it")
@@ -178,11 +180,23 @@ def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, An
             raise Unreadable(f"{' '.join(present)} = {show(value)} is not a number")
 
 
+def known_keys(family: Family) -> frozenset[str]:
+    """Every key that the family's table has something to say of."""
+    return _read(family) | _harmless(family).keys()
+
+
+def _read(family: Family) -> frozenset[str]:
+    return frozenset(key.split(".")[0] for s in family.settings if isinstance(s, Setting) for key in s.keys)
+
+
+def _harmless(family: Family) -> dict[str, Harmless]:
+    return {key: one for one in (*OPTIONS, *LIBRARY, *family.harmless) for key in one.keys.split()}
+
+
 def _unread(family: Family, config: Mapping[str, Any], accept: frozenset[str]) -> list[str]:
     """What to say of keys that nothing reads: those that nobody knows, and those at values where they do something."""
-    read = {key.split(".")[0] for s in family.settings if isinstance(s, Setting) for key in s.keys}
-    known = {key: one for one in (*OPTIONS, *LIBRARY, *family.harmless) for key in one.keys.split()}
-    keys = sorted(config.keys() - read - accept)
+    known = _harmless(family)
+    keys = sorted(config.keys() - _read(family) - accept)
     unread = [key for key in keys if key not in known or not known[key].covers(config[key])]
     if not unread:
         return []

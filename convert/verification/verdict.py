@@ -241,7 +241,8 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """One line for a person. A quick run says that it compared some layers, and does not speak of logits."""
-        word = "verified" if self.passed else "CANNOT JUDGE" if self.undecided else "NOT the same function"
+        open_ = next((f", because of {found.fact}" for found in self.findings if found.status == "open"), "")
+        word = "verified" if self.passed else f"CANNOT JUDGE{open_}" if self.undecided else "NOT the same function"
         where = f", first different at {self.first_divergence}" if self.first_divergence else ""
         where += ", where one side computes no numbers (NaN)" if math.isnan(self.logits.largest) else ""
         what, end = ("logits", f", top-1 equal in {self.logits.top1:.1%}") if self.mode == "full" else ("head rows", "")
