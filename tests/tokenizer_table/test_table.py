@@ -1,0 +1,62 @@
+"""The table has no unequal cell without a reason in words; who is not of this environment is asked where it was set up."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.shared import needs_shared
+from tests.tokenizer.figures import FIGURES, Figures
+from tests.tokenizer_table.cells import Cell, Part, cells
+from tests.tokenizer_table.outsiders import Installed, outsiders
+from tests.tokenizer_table.reasons import REASONS, reason
+from tests.tokenizer_table.vocabularies import Vocabulary, trained, vendors
+from tests.tokenizer_table.ways import WAYS
+from tests.trained.kinds import KINDS, Kind, kind
+
+QUICK = ("llama-other-size", "qwen2-json")
+FUZZED = 200  # of the 3,000 that `python -m tests.tokenizer_table --fuzz 3000` asks
+
+
+def unexplained(vocabulary: Vocabulary, folder: Path) -> list[str]:
+    with outsiders() as readers:
+        found = list(cells(vocabulary, folder / "table", readers))
+    assert {cell.way for cell in found} == WAYS.keys()
+    assert {cell.reader for cell in found} & {Installed.name, "the product"}
+    return [f"{cell.way} {cell.reader} {cell}" for cell in found if not cell.equal and reason(cell) is None]
+
+
+@pytest.mark.parametrize(
+    "own", [pytest.param(one, marks=() if one.name in QUICK else pytest.mark.slow) for one in KINDS], ids=str
+)
+def test_every_reader_makes_of_every_output_what_the_vocabularys_engine_says(own: Kind, tmp_path: Path) -> None:
+    assert unexplained(trained(own, fuzzed=FUZZED), tmp_path) == []
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("figures", FIGURES, ids=lambda one: one.folder)
+def test_every_reader_makes_of_a_vendors_outputs_what_the_vendors_code_said(figures: Figures, tmp_path: Path) -> None:
+    assert unexplained(vendors(figures), tmp_path) == []
+
+
+def test_a_reason_covers_only_what_it_names() -> None:
+    wrong = Part(3, (("a", [1], [2]),))
+    assert reason(Cell("llama", "converted", "transformers 5", {"ids": wrong})) is None
+    assert reason(Cell("llama", "converted", "sentencepiece", because="no tokenizer.model is written")) is not None
+    assert reason(Cell("llama", "converted", "sentencepiece", because="it burst")) is None
+    assert all(one.why and (one.parts or one.said) for one in REASONS)
+
+
+def test_a_wrong_id_a_wrong_frame_and_a_wrong_text_are_each_seen(tmp_path: Path) -> None:
+    """The table itself, put to a reader that reads wrongly."""
+
+    class Wrong(Installed):
+        def read(self, folder, texts, specials):  # type: ignore[no-untyped-def]
+            found = super().read(folder, texts, specials)
+            assert not isinstance(found, str)
+            found.ids[3], found.framed[4], found.decoded[5] = [7], [8], "another text"
+            return found
+
+    found = list(cells(trained(kind("llama-other-size")), tmp_path / "table", [Installed(), Wrong("wrong")], ["converted"]))
+    assert [cell.equal for cell in found] == [True, False]
+    assert {name: len(part.wrong) for name, part in found[1].parts.items()} == {"ids": 1, "framed": 1, "text": 1, "inside": 0}
