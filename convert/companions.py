@@ -167,7 +167,7 @@ def _generation(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
         return
     theirs, ours = _effective(one or {}), _effective(other or {})
     number = dict(zip(*compared.shared, strict=True)) if compared.shared is not None else {}
-    stops = [_stops(theirs, source.config), _stops(ours, output.config)]
+    stops = [_stops(one, source.config), _stops(other, output.config)]
     before = {number.get(token, token) for token in stops[0]}
     if lost := before - set(stops[1]):
         yield Finding("end of generation", show(stops[0]), show(stops[1]), "fails",
@@ -196,8 +196,9 @@ def _effective(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value is not None and key not in (*_UNSAID, *idle)}
 
 
-def _stops(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[int]:
-    return _listed(settings.get("eos_token_id", config.get("eos_token_id")))
+def _stops(settings: Mapping[str, Any] | None, config: Mapping[str, Any]) -> list[int]:
+    """Where generation ends: the library asks config.json only where there is no generation_config.json at all."""
+    return _listed((config if settings is None else settings).get("eos_token_id"))
 
 
 def _listed(ids: Any) -> list[int]:

@@ -75,13 +75,18 @@ def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:
 
 
 def _rendered(tokenizer: Any) -> dict[str, Any] | None:
-    """The prompt of every conversation, or that the template refuses it; None where there is no template."""
+    """The prompt of every conversation, with and without the beginning of an answer, or that the template refuses it.
+
+    None where there is no template.
+    """
     if not tokenizer.chat_template:
         return None
     prompts: dict[str, Any] = {}
     for name, messages in CONVERSATIONS.items():
-        try:
-            prompts[name] = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template is a stranger's program
-            prompts[name] = {"refused": type(error).__name__}
+        for more in (True, False):
+            said = name if more else f"{name}, no answer begun"
+            try:
+                prompts[said] = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=more)
+            except Exception as error:  # a template is a stranger's program
+                prompts[said] = {"refused": type(error).__name__}
     return prompts

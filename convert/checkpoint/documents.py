@@ -132,7 +132,7 @@ def _kind(value: object) -> str:
 _CARRIED = re.compile(
     r"generation_config\.json"
     r"|tokenizer(_config)?\.json|special_tokens_map\.json|added_tokens\.json|tekken\.json"
-    r"|vocab\.(json|txt)|merges\.txt|[\w.\-]+\.(model|tiktoken|vocab)"
+    r"|vocab\.(json|txt|bpe)|encoder\.json|merges\.txt|[\w.\-]+\.(model|tiktoken|vocab)"
     r"|chat_template[\w.\-]*\.(jinja|json)"
     r"|(pre)?processor_config\.json|video_preprocessor_config\.json"
     r"|(?i:[^/]*(licen[cs]e|notice|use_policy|copying)[^/]*?(\.(md|txt|pdf|rst|html))?|readme\.(md|txt))",

@@ -88,7 +88,8 @@ def test_a_config_must_be_an_object(tmp_path: Path, data: bytes) -> None:
     "name",
     [
         "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "qwen.tiktoken", "ice_text.model", "generation_config.json", "chat_template.jinja",
+        "vocab.json", "merges.txt", "encoder.json", "vocab.bpe", "qwen.tiktoken", "ice_text.model", "generation_config.json",
+        "chat_template.jinja",
         "chat_template.json", "LICENSE", "LICENSE.txt", "license.md", "NOTICE", "USE_POLICY.md", "README.md",
         "Community License for Baichuan2 Model.pdf", "preprocessor_config.json",
     ],

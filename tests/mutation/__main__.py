@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.mutation import beside
 from tests.mutation.explained import because
 from tests.mutation.suite import Outcome, judged, subjects
 
@@ -24,6 +25,7 @@ def main(workers: int) -> None:
             found += some
             told = Counter(outcome.fate for outcome in some)
             print(f"{number:3} {some[0].case if some else '?':24} {dict(told)}", flush=True)
+    found += beside.outcomes()
     PAGE.write_text(page(found), encoding="utf-8")
     RATES.write_text(json.dumps(rates(found), indent=2) + "\n", encoding="utf-8")
     print(table(found))
@@ -73,6 +75,10 @@ def page(found: list[Outcome]) -> str:
         "outside the rate; many are seen all the same, by constants in the config or in tokens that the other prompts do not",
         "use. Outputs that are made of other bytes and compute the same must raise no alarm: resharded, saved again by",
         "transformers, MLP units and heads permuted, experts renumbered, the residual stream in another gauge.",
+        "",
+        f"The row `{beside.FAMILY}` is about tokenizer, chat template, generation settings, what a config says that is no",
+        "number, and what an output claims of itself: there AutoTokenizer, the library's generation settings, its config and its class",
+        "decide, and the whole judge is tested that `verify` is.",
         "",
         table(found),
         "",

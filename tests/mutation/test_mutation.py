@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.goldens import golden
+from tests.mutation import beside
 from tests.mutation.explained import because
 from tests.mutation.outputs import EDITS
 from tests.mutation.suite import Outcome, Subject, outcomes
@@ -39,6 +40,22 @@ def test_a_sample_of_mistakes_is_killed_at_the_recorded_rate_and_nothing_else_ra
     assert [o for o in changing if o.fate == "survived" and not because(o)] == []
     killed = sum(o.fate == "killed" for o in changing) / len(changing)
     assert killed >= RATES[found[0].family] - 1e-9 or all(because(o) for o in changing if o.fate == "survived")
+
+
+#: what stands beside the weights: a mistake of each document, a claim, and what only looks like a mistake
+BESIDE = frozenset({
+    "two merges exchanged", "template: an answer always begun", "generation: no end", "config: attention both ways",
+    "claim: garbage behind ids of the end", "noise behind a stray narrow tensor", "template said otherwise",
+    "merges in the other spelling", "config: the rotation in the other spelling",
+})  # fmt: skip
+
+
+@pytest.mark.slow
+def test_mistakes_beside_the_weights_are_seen_and_what_only_looks_like_one_raises_no_alarm():
+    found = list(beside.outcomes(BESIDE))
+    assert {outcome.mutation for outcome in found} == BESIDE
+    assert [o for o in found if o.fate in ("survived", "false alarm")] == []
+    assert sum(o.fate == "killed" for o in found) >= 5
 
 
 def test_every_family_on_record_kills_nine_of_ten():

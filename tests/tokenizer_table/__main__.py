@@ -42,7 +42,7 @@ def _told(name: str, cell: Cell, examples: bool) -> bool:
     because = None if cell.equal else reason(cell)
     unexplained = not cell.equal and because is None
     tail = "" if cell.equal else f"  ({because})" if because else "  UNEQUAL"
-    print(f"{name:22} {cell.way:13} {cell.reader:15} {cell}{tail}", flush=True)
+    print(f"{name:22} {cell.way:13} {cell.reader:15} {str(cell)[:90]}{tail}", flush=True)
     if unexplained or (examples and not cell.equal):
         for part, found in cell.parts.items():
             for text, right, read in found.wrong[:3]:

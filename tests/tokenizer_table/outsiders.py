@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +76,48 @@ class Elsewhere:
         return _readings(self.ask(self.name, str(folder), list(texts)))
 
 
+@dataclass
+class Interpreter:
+    """Another interpreter, which reads folders until it is closed; a reader that dies there is an answer, and it starts again."""
+
+    python: Path
+    child: subprocess.Popen[str] | None = None
+
+    def start(self) -> list[str]:
+        """The names of the readers that it has."""
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
+        words = [str(self.python), str(Path(speaker.__file__))]
+        self.child = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True, cwd="/"
+        )
+        names: list[str] = self._answer()
+        return names
+
+    def ask(self, who: str, folder: str, texts: list[str]) -> Any:
+        if self.child is None:
+            self.start()
+        assert self.child is not None and self.child.stdin is not None
+        self.child.stdin.write(json.dumps({"who": who, "folder": folder, "texts": texts}) + "\n")
+        self.child.stdin.flush()
+        try:
+            return self._answer()
+        except EOFError:
+            self.close()
+            return {"because": "it crashes"}
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.communicate()
+            self.child = None
+
+    def _answer(self) -> Any:
+        assert self.child is not None and self.child.stdout is not None
+        line = self.child.stdout.readline()
+        if not line:
+            raise EOFError(f"{self.python} ended")
+        return json.loads(line)
+
+
 @contextmanager
 def outsiders(python: Path = OUTSIDERS) -> Iterator[list[Outsider]]:
     """All that can be asked here."""
@@ -84,30 +125,14 @@ def outsiders(python: Path = OUTSIDERS) -> Iterator[list[Outsider]]:
     if not python.exists():
         yield here
         return
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    words = [str(python), str(Path(speaker.__file__))]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True, cwd="/") as child:
-        stdin, stdout = child.stdin, child.stdout
-        assert stdin is not None and stdout is not None
-
-        def ask(who: str, folder: str, texts: list[str]) -> Any:
-            stdin.write(json.dumps({"who": who, "folder": folder, "texts": texts}) + "\n")
-            stdin.flush()
-            answer = stdout.readline()
-            if not answer:
-                raise RuntimeError(f"{who} in {python} died on {folder}")
-            return json.loads(answer)
-
-        there = json.loads(stdout.readline())  # what that interpreter has
-        yield here + [Elsewhere(name, ask) for name in there]
-        stdin.close()
+    there = Interpreter(python)
+    try:
+        yield here + [Elsewhere(name, there.ask) for name in there.start()]
+    finally:
+        there.close()
 
 
 def _readings(answer: dict[str, Any]) -> Readings | str:
     if "because" in answer:
         return str(answer["because"])
     return Readings(answer["ids"], answer["framed"], answer["decoded"])
-
-
-if __name__ == "__main__":
-    sys.exit("python -m tests.tokenizer_table")

@@ -158,6 +158,12 @@ def _reader(files: Mapping[str, bytes]) -> Callable[[Ids], str | None]:
         whole = Tokenizer.from_str(files["tokenizer.json"].decode())
         return lambda ids: str(whole.decode(list(ids), skip_special_tokens=False))
     pieces = _pieces(files)
+    if tables := [data for name, data in files.items() if name in ("vocab.json", "encoder.json")]:
+        from tokenizers.decoders import ByteLevel
+
+        spelled = {place: token for token, place in json.loads(tables[0]).items()}
+        bytes_of = ByteLevel()
+        return lambda ids: str(bytes_of.decode([spelled[one] for one in ids])) if all(one in spelled for one in ids) else None
     if pieces is None:
         ranked = _ranks(files)
         return lambda ids: _joined([ranked[one] for one in ids]) if all(one in ranked for one in ids) else None
