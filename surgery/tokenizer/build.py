@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer import pipeline
 from surgery.tokenizer.alphabet import spell
+from surgery.tokenizer.leftmost import MARK, leftmost, never_made, unmarked
 from surgery.tokenizer.merges import merges_by_rank, merges_by_score
 from surgery.tokenizer.pipeline import Json
 from surgery.tokenizer.recipe import Recipe, Special
@@ -44,7 +46,14 @@ def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
             "express: "
             "only bpe and unigram have a counterpart in the tokenizers library; keep the vendor's own tokenizer class"
         )
+    known = _named(recipe)
     texts = [recipe.renamed.get(place, piece.text) for place, piece in enumerate(source.pieces)]
+    user = {
+        place: text for place, text in enumerate(texts) if source.pieces[place].kind == "user" and text not in known
+    }
+    cut = _cut(source, recipe, tuple(user.values()))
+    renamed = {**{place: text + MARK for place, text in enumerate(texts) if text in cut.unmade}, **recipe.renamed}
+    texts = [renamed.get(place, text) for place, text in enumerate(texts)]
     vocab = {text: place for place, text in enumerate(texts)}
     if len(vocab) != len(texts):
         raise ConversionError(
@@ -52,31 +61,49 @@ def _from_pieces(source: SentencePieceModel, recipe: Recipe) -> Json:
             "vocabulary"
         )
     added = _number(source.name, vocab, recipe)
-    whole_words, pre_tokenizer, protected = False, None, []
-    known = {special.text for special in added.values()}
-    user = {
-        place: text for place, text in enumerate(texts) if source.pieces[place].kind == "user" and text not in known
-    }
-    if user and source.dummy_prefix:
-        # As added tokens they would be looked for with the dummy prefix in front (tokenizers normalises their text
-        # too).
-        pre_tokenizer, whole_words = pipeline.isolate(user.values()), True
-        protected = [text for text in user.values() if len(text) == 1]
-    else:
+    if not cut.users:
         added |= {place: Special(text, normalised=True, special=False) for place, text in user.items()}
     unk = texts[source.unk] if source.unk >= 0 else None
     if source.algorithm == "bpe":
-        merges = [list(pair) for pair in merges_by_score(source.pieces, recipe.renamed)]
-        model = _bpe(vocab, merges, unk, source.byte_fallback, whole_words)
+        merges = [list(pair) for pair in merges_by_score(source.pieces, renamed)]
+        model = _bpe(vocab, merges, unk, source.byte_fallback, cut.pre_tokenizer is not None)
     else:
         model = {
             "type": "Unigram", "unk_id": source.unk if source.unk >= 0 else None, "byte_fallback": source.byte_fallback,
             "vocab": [list(scored) for scored in zip(texts, _unigram_scores(source.pieces), strict=True)],
         }  # fmt: skip
+    decoder = pipeline.piece_decoder(source)
+    protected = [text for text in user.values() if len(text) == 1] if cut.users else []
     return _assembled(
         model, added, recipe, normaliser=pipeline.normaliser(source, recipe.steps, protected),
-        pre_tokenizer=pre_tokenizer, decoder=pipeline.piece_decoder(source),
+        pre_tokenizer=cut.pre_tokenizer, decoder=unmarked(decoder) if cut.unmade else decoder,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What is cut out of text before merges, if anything, and the pieces that must not be found as what was cut out."""
+
+    pre_tokenizer: Json | None = None
+    unmade: frozenset[str] = frozenset()
+    users: bool = False  # whether the pieces that users defined are cut out so
+
+
+def _cut(source: SentencePieceModel, recipe: Recipe, user: Sequence[str]) -> _Cut:
+    bpe = source.algorithm == "bpe"
+    if recipe.ties and bpe:
+        unmade = never_made(source) - _named(recipe)
+        if (split := leftmost(source, unmade)) is not None:
+            return _Cut(split, unmade)
+    if user and source.dummy_prefix:
+        # As added tokens they would be looked for with the dummy prefix in front (tokenizers normalises their text too).
+        return _Cut(pipeline.isolate(user), never_made(source) - _named(recipe) if bpe else frozenset(), users=True)
+    return _Cut()
+
+
+def _named(recipe: Recipe) -> frozenset[str]:
+    """The tokens that a recipe knows by name."""
+    return frozenset(special.text for special in (*recipe.specials, *recipe.numbered.values()))
 
 
 def _unigram_scores(pieces: Sequence[Piece]) -> list[float]:

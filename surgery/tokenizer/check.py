@@ -17,10 +17,12 @@ from surgery.tokenizer.processor import processor
 from surgery.tokenizer.recipe import Compose, Recipe
 from surgery.tokenizer.sources import BpeFiles, SentencePieceModel, Source, TiktokenRanks
 
+Decode = Callable[[Sequence[int]], str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A string to which the written tokenizer gives other ids than the source's engine."""
+    """A string to which the written tokenizer gives other ids than the source's engine, or whose ids it reads otherwise."""
 
     text: str
     source: tuple[int, ...]
@@ -58,6 +60,7 @@ class Engine:
     name: str
     encode: Encode
     independent: bool = True
+    decode: Decode | None = None  # None where it says nothing of ids, or of some
 
 
 def engine(source: Source, recipe: Recipe) -> Engine:
@@ -65,7 +68,11 @@ def engine(source: Source, recipe: Recipe) -> Engine:
     match source:
         case SentencePieceModel(data=data):
             own = processor(data)
-            return Engine("sentencepiece", lambda text: own.encode(text))
+            unknown = own.unk_id()
+            return Engine(
+                "sentencepiece", lambda text: own.encode(text),
+                decode=lambda ids: None if unknown in ids else own.decode(list(ids)),  # the unknown piece is no text
+            )  # fmt: skip
         case TiktokenRanks(ranks=ranks):
             return _ranked(ranks, recipe)
         case BpeFiles(vocab=vocab, merges=merges):
@@ -82,8 +89,9 @@ def _ranked(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
         return _recovered(ranks, recipe)
     encoding = tiktoken.Encoding(recipe.name, pat_str=recipe.pattern, mergeable_ranks=dict(ranks), special_tokens={})
     return Engine(
-        "tiktoken", lambda text: encoding.encode_ordinary(unicodedata.normalize("NFC", text) if nfc else text)
-    )
+        "tiktoken", lambda text: encoding.encode_ordinary(unicodedata.normalize("NFC", text) if nfc else text),
+        decode=lambda ids: encoding.decode(list(ids)),
+    )  # fmt: skip
 
 
 def _recovered(ranks: Mapping[bytes, int], recipe: Recipe) -> Engine:
@@ -208,12 +216,26 @@ def truth(own: Engine, added: Iterable[Mapping[str, Any]], front: tuple[int, ...
     return Truth(own.name, encode, front)
 
 
-def compare(own: Engine, written: Encode, reason: Callable[[str], str], strings: Iterable[str] = PROBE) -> Check:
-    """Both encoders on every string."""
+def compare(
+    own: Engine,
+    written: Encode,
+    reason: Callable[[str], str],
+    strings: Iterable[str] = PROBE,
+    decode: Callable[[Sequence[int]], str] | None = None,
+) -> Check:
+    """Both encoders on every string; and where ids are equal, what both make of them again."""
     strings = tuple(strings)
-    pairs = ((text, tuple(own.encode(text)), tuple(written(text))) for text in strings)
-    differences = tuple(Difference(text, want, got, reason(text)) for text, want, got in pairs if want != got)
-    return Check(own.name, len(strings), differences, own.independent)
+    differences = []
+    for text in strings:
+        want, got = tuple(own.encode(text)), tuple(written(text))
+        if want != got:
+            differences.append(Difference(text, want, got, reason(text)))
+        elif decode is not None and own.decode is not None:
+            said, again = own.decode(want), decode(got)
+            if said is not None and said != again:
+                back = f"its ids come back as {show(again, 30)}, not as {show(said, 30)}"
+                differences.append(Difference(text, want, got, back))
+    return Check(own.name, len(strings), tuple(differences), own.independent)
 
 
 _UNKNOWN = "not one of the known causes; please report it"

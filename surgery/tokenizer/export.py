@@ -12,7 +12,8 @@ from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import DERIVED, ROLES, adapt, configuration
 from surgery.tokenizer.build import build
 from surgery.tokenizer.check import Check, Encode, Truth, compare, engine, reason, truth
-from surgery.tokenizer.facts import TokenizerFacts, encoder, facts, load, token_text
+from surgery.tokenizer.facts import TokenizerFacts, decoder, encoder, facts, load, token_text
+from surgery.tokenizer.leftmost import overlapping
 from surgery.tokenizer.pieces import canonical
 from surgery.tokenizer.probe import PROBE
 from surgery.tokenizer.recipe import Names, Recipe
@@ -91,7 +92,8 @@ def _built(
     value = build(source, recipe)
     tokenizer = load(value)
     its_engine = engine(source, recipe)
-    check = compare(its_engine, encoder(tokenizer), reason(source))
+    overlaps = overlapping(source) if recipe.ties and isinstance(source, SentencePieceModel) else ()
+    check = compare(its_engine, encoder(tokenizer), reason(source), (*PROBE, *overlaps), decoder(tokenizer))
     listed = {special.text for special in (*recipe.specials, *recipe.numbered.values())}
     added = {token["content"]: token for token in value["added_tokens"]}
     front = tuple(added[name]["id"] for name in recipe.prefix)
@@ -103,12 +105,15 @@ def _built(
     if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
         kept = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
         own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings, independent=False)
-        tied = f"{source.tied:,} pieces tie in score, and which of them counts only sentencepiece knows"
-        why = f"no tokenizer.json is written, as it would not be exact on all text: {tied if check.identical else check}"
+        why = f"no tokenizer.json is written, as it would not be exact: {check}"
         return TokenizerFiles(
             MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices), own_ids, own_ids.encode, specials
         )
-    written = {"tokenizer.json": _json(value), **_vendor(source), **_configured(FAST, recipe, config, template)}
+    beside = _vendor(source)
+    said = value["added_tokens"] if beside else None
+    written = {"tokenizer.json": _json(value), **beside, **_configured(FAST, recipe, config, template, said)}
+    if isinstance(source, SentencePieceModel):
+        written["tokenizer_config.json"] = _for_llama_cpp(written["tokenizer_config.json"], source, recipe)
     differing = () if check.identical else (str(check),)
     return TokenizerFiles(
         MappingProxyType(written), recipe.name, FAST, made, check, (*differing, *notices), own_ids, encoder(tokenizer), specials
@@ -116,8 +121,13 @@ def _built(
 
 
 def _needs_its_engine(source: SentencePieceModel, recipe: Recipe, check: Check) -> bool:
-    """Whether only sentencepiece is exact: tied scores that a recipe knows of, or an unstudied difference."""
-    return (recipe.ties and source.tied > 0) or (recipe.name == DERIVED and not check.identical)
+    """Whether only sentencepiece is exact: an unstudied difference, or ties that no pre-tokenizer sets right.
+
+    The class that runs it does not read bytes back as text, so a model that falls back to bytes has to do without.
+    """
+    unstudied = recipe.name == DERIVED and not check.identical
+    ties = recipe.ties and len(check.differences) > check.strings // 100
+    return (unstudied or ties) and not source.byte_fallback
 
 
 def _canonical(
@@ -205,16 +215,17 @@ def _configured(
     template: str | None,
     added: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, bytes]:
-    """tokenizer_config.json and the template; `added` tokens are for the class that has no tokenizer.json to read."""
+    """tokenizer_config.json and the template; `added` tokens are for whoever reads tokenizer.model, which lacks them."""
     value: dict[str, Any] = {
         "tokenizer_class": tokenizer_class,
         **_names(recipe),
         "clean_up_tokenization_spaces": False,
     }
     value |= {key: config[key] for key in _CARRIED if config.get(key) is not None}
-    if added is not None:
+    if tokenizer_class == EXACT:
         value["legacy"] = True  # otherwise the dummy prefix is taken out of the model
         value["special_tokens_pattern"] = "bos" if recipe.prefix and recipe.prefix == (recipe.names.bos,) else "none"
+    if added is not None:
         value["added_tokens_decoder"] = {
             str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added
         }
@@ -222,6 +233,15 @@ def _configured(
     if template is not None:
         written["chat_template.jinja"] = template.encode()
     return written
+
+
+def _for_llama_cpp(config: bytes, source: SentencePieceModel, recipe: Recipe) -> bytes:
+    """The configuration with what llama.cpp's converter asks it beside a tokenizer.model: it assumes a space and a <s> in front.
+
+    conversion/base.py and gguf-py's SpecialVocab (b11434). Classes that read tokenizer.json find both said there.
+    """
+    said = {"add_bos_token": recipe.prefix == (recipe.names.bos,), "add_prefix_space": source.dummy_prefix}
+    return _json({**json.loads(config), **said}, indent=2)
 
 
 def own_template(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:

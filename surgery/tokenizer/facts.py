@@ -82,6 +82,11 @@ def encoder(tokenizer: Any, framed: bool = False) -> Encode:
     return encode
 
 
+def decoder(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """Ids as text, special tokens too."""
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
 def _refused(error: BaseException, doing: str) -> ConversionError:
     """What the library raised, as our refusal; anything else (an interrupt, no memory) is raised again.
 

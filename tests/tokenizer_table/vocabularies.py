@@ -73,12 +73,12 @@ def vendors(figures: Figures, fuzzed: int = 0) -> Vocabulary:
     golden = rows(figures.folder, "golden")
     told = {row["text"]: tuple(row["ids_plain"]) for row in (*golden, *rows(figures.folder, "fuzz")[: fuzzed or 150])}
     framed = {row["text"]: tuple(row["ids_special"]) for row in golden}
-    names = tuple(name for name in _named(files) if name.strip())[:12]
+    names = tuple(name for name in _named(files) if name.strip())
     texts = (*told, *fuzz(figures.folder, names, fuzzed))
     highest = max(max((max(ids, default=0) for ids in (*told.values(), *framed.values())), default=0), _largest(files))
-    return Vocabulary(
-        figures.folder, figures.family, files, names, told.get, framed.get, _reader(files), texts, highest + 1
-    )
+    # a vocabulary file does not say how many special tokens stand behind it: their vendors' matrices have rows to spare
+    rows_ = highest + 1 if "tokenizer.json" in files else -(-(highest + 1) // 512) * 512
+    return Vocabulary(figures.folder, figures.family, files, names, told.get, framed.get, _reader(files), texts, rows_)
 
 
 def every(fuzzed: int = 0) -> list[tuple[str, Callable[[], Vocabulary]]]:
@@ -125,13 +125,17 @@ def _joined(parts: list[bytes]) -> str:
 
 
 def _named(files: Mapping[str, bytes]) -> list[str]:
-    """The special tokens that a folder names."""
+    """The special tokens that a folder names, and the control pieces of its model."""
     config = json.loads(files.get("tokenizer_config.json", b"{}"))
     decoder = config.get("added_tokens_decoder") or {}
     table = json.loads(files["tokenizer.json"]).get("added_tokens") or () if "tokenizer.json" in files else ()
     found = [token["content"] for token in (*decoder.values(), *table) if token.get("special", True)]
-    parts = [config.get(f"{part}_token") for part in ("bos", "eos")]
-    return list(dict.fromkeys([*(part for part in parts if isinstance(part, str)), *found]))
+    parts = [config.get(f"{part}_token") for part in ("bos", "eos", "unk", "pad")]
+    texts = [part.get("content") if isinstance(part, dict) else part for part in parts]
+    pieces = _pieces(files)
+    size = pieces.get_piece_size() if pieces is not None else 0
+    controls = [pieces.id_to_piece(place) for place in range(size) if pieces.is_control(place) or pieces.is_unknown(place)]
+    return list(dict.fromkeys([*(text for text in texts if isinstance(text, str)), *controls, *found]))
 
 
 @cache
