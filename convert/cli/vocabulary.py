@@ -90,15 +90,18 @@ def extend_vocab_(
 @editing
 @click.option(
     "--corpus", multiple=True, required=True, type=click.Path(exists=True, dir_okay=False),
-    help="Text whose tokens are kept; repeat.",
+    help="Text whose tokens are kept, a document each; repeat.",
 )  # fmt: skip
 @_multiple_option
 def trim_vocab_(src: str, out: str | None, corpus: tuple[str, ...], pad_to: int, **options: Any) -> None:
-    """Write OUT as SRC with the tokens that a corpus needs, all bytes and all special tokens; the corpus is cut as before."""
-    from convert.edits.tokens import read_lines
+    """Write OUT as SRC with the tokens that a corpus and chat prompts need, all bytes and all special tokens.
+
+    The corpus, line ends too, and the chat template's prompts are cut as before, which is checked.
+    """
+    from convert.edits.corpus import Corpus
     from convert.edits.vocabulary_size import trim_vocab
 
-    _carry_out(trim_vocab(_open(src, options), read_lines(corpus), pad_to=pad_to), out, options)
+    _carry_out(trim_vocab(_open(src, options), Corpus(tuple(map(Path, corpus))), pad_to=pad_to), out, options)
 
 
 @click.command("pad-vocab")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from convert.edits.initial import Donor
+from convert.edits.loaded import own_config, written_config
+from convert.edits.played import played
 from convert.edits.vocabulary import Revised, own_files, refuse_more_ids
+from convert.tokenizer_forms import choose
+from convert.tokenizing import installed
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.edits.vocabulary import mixed_rows, replace_rows
+from surgery.errors import ConversionError
 from surgery.gathered import Mixture, mean_of
 from surgery.model import Artefact
 from surgery.tokenizer.alike import ids_by_bytes
-from surgery.tokenizer.export import export
+from surgery.tokenizer.export import TokenizerFiles, export
 from surgery.tokenizer.facts import TokenizerFacts, load
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.probe import SAMPLES
+from surgery.tokenizer.written import answer_end
 
 _PARTS = ("bos", "eos", "unk", "pad")
-_NAMED = ("bos", "eos", "pad")  # by a config
 _FEW = 256  # shared tokens whose mean an id without a token gets: its logit then never is the largest
 
 
@@ -35,7 +41,8 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
     old, new = ids_by_bytes(value), ids_by_bytes(theirs)
     refuse_more_ids(artefact, max(old.values()) + 1)
     recipe = recipe_for(donor.family, given)
-    exported = export(recipe, given, chat_template=template_for(recipe, given))
+    template = template_for(recipe, given)
+    exported = export(recipe, given, chat_template=template)
     ours, wanted = export(recipe_for(artefact.family, files), files).facts, exported.facts
     parts = _parts(ours, wanted)
     count = max(new.values()) + 1
@@ -51,10 +58,17 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
         tuple(instead[p] if p in parts else mixture for p, mixture in enumerate(made))
         for made in pursued
     ]
-    named = {f"token__{part}": getattr(wanted, part) for part in _NAMED if getattr(wanted, part) is not None}
+    meaning = {old[token]: place for token, place in new.items() if token in old}
+    meaning |= {getattr(ours, part): getattr(wanted, part) for part in reversed(_PARTS) if _both(ours, wanted, part)}
+    end = answer_end(template, _names(wanted), wanted.specials.values()) if template is not None else None
+    says = played(artefact, donor, wanted, meaning, next((place for place, text in wanted.specials.items() if text == end), None))
     changed = replace_rows(artefact, mixed_rows(*mixtures), count, padded=rows).edited(
-        lambda model: model.having("the donor's tokenizer", **named), "the tokenizer is the donor's"
+        lambda model: model.having(
+            "the donor's tokenizer", **{fact.replace(".", "__"): value for fact, value in says.facts.items()}
+        ),
+        "the tokenizer is the donor's",
     )
+    exported = _as_loaded(exported, given, donor, changed)
     before, after = load(value), load(theirs)
     return Revised(
         changed,
@@ -72,11 +86,33 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
             f"{len(new)} tokens of the donor: {len(shared)} are this model's too and keep their rows, the others are made of "
             f"{k} of those each; {len(parts)} play a part (bos, eos, unk, pad) that a row here plays",
             f"rows: {artefact.model.facts['vocab']} become {rows}",
+            *says.said,
+            *exported.notices,
             "tokens of samples, before -> after:",
             *(f"  {n:<16} {len(before.encode(t).ids)} -> {len(after.encode(t).ids)}" for n, t in SAMPLES.items()),
         ),
-        renumbered={getattr(ours, part): getattr(wanted, part) for part in _PARTS if _both(ours, wanted, part)},
+        settings=says.settings,
     )
+
+
+def _as_loaded(made: TokenizerFiles, files: Mapping[str, bytes], donor: Artefact, output: Artefact) -> TokenizerFiles:
+    """The files in a form of which a library gives the donor's ids beside the output's config; raises where there is none."""
+    library = installed()
+    if library is None:
+        return made
+    configs = own_config(donor.origin), written_config(output)
+    try:
+        return choose(made, files, configs, output.family, library).made
+    except ConversionError as refusal:
+        raise ConversionError(
+            f"the donor's tokenizer cannot be read beside this model's config.json (SRC is the donor here): {refusal}"
+        ) from None
+
+
+def _names(wanted: TokenizerFacts) -> dict[str, str]:
+    """What a template may ask for."""
+    places = {f"{part}_token": getattr(wanted, part) for part in _PARTS}
+    return {name: wanted.specials[place] for name, place in places.items() if place in wanted.specials}
 
 
 def _both(ours: TokenizerFacts, theirs: TokenizerFacts, part: str) -> bool:

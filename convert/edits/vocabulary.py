@@ -12,9 +12,8 @@ Tokens alone decide what is written, so plans of the same input are the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +48,7 @@ class Revised:
     lines: tuple[str, ...]  # for a person
     fresh: tuple[int, int] | None = None  # the new ids that text of before never has: from, up to
     texts: tuple[tuple[int, ...], ...] = ()  # such text, in new ids
-    renumbered: Mapping[int, int] = field(default_factory=dict)  # old id -> new id, where ids have moved
+    settings: Mapping[str, Any] | None = None  # of generation, where ids have moved
 
 
 def extend_vocab(
@@ -105,9 +104,8 @@ def plan_vocabulary(revised: Revised, **layout: Any) -> Plan:
     if revised.files is not None:
         documents |= revised.files
         gone = frozenset(tokenizer_names(plan.checkpoint))
-    if revised.renumbered and "generation_config.json" in documents:
-        settings = json.loads(documents["generation_config.json"])
-        documents["generation_config.json"] = document(renumbered(settings, revised.renumbered))
+    if revised.settings is not None and "generation_config.json" in documents:
+        documents["generation_config.json"] = document(revised.settings)
     return replace(
         plan,
         documents=documents,
@@ -156,21 +154,6 @@ def _keeping(before: Encode, after: Encode, first: int, texts: Iterable[str]) ->
     untouched = [(old, new) for old, new in pairs if not any(token >= first for token in new)]
     same = sum(old == new for old, new in untouched)
     return f"old text: {same} of {len(untouched)} texts without new tokens keep their ids ({len(pairs)} were tried)"
-
-
-def renumbered(settings: Mapping[str, Any], ids: Mapping[int, int]) -> dict[str, Any]:
-    """Generation settings with token ids mapped; ids that are gone are left out, and keys that had nothing else."""
-
-    def mapped(value: Any) -> Any:
-        if isinstance(value, list):
-            return [kept for one in value if (kept := mapped(one)) is not None]
-        return ids.get(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-    changed = {
-        key: mapped(value) if key.endswith(("token_id", "_tokens", "_ids")) and value is not None else value
-        for key, value in settings.items()
-    }
-    return {key: value for key, value in changed.items() if value not in (None, []) or settings[key] in (None, [])}
 
 
 def _became(grown: Grown) -> list[str]:

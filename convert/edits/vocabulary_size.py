@@ -2,79 +2,71 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
+from convert.documents import generation_config
+from convert.edits.corpus import documents
+from convert.edits.loaded import refuse_other_tokens
 from convert.edits.tokens import tokenizer_files
+from convert.edits.trimmed import models, opened, smaller
 from convert.edits.vocabulary import Revised, own_files, refuse_more_ids
-from convert.tokenizing import has_tokenizer
-from mappings.chat import template_for
+from convert.tokenizing import has_tokenizer, installed
+from mappings.token_keys import needed_ids, renumbered
 from mappings.tokenizers import recipe_for
 from surgery.edits.vocabulary import Fill, extend_rows, keep_rows, mean_rows, zero_rows
-from surgery.errors import ConversionError, UsageError
+from surgery.errors import ConversionError, UsageError, show
+from surgery.facts import FACTS
 from surgery.model import Artefact
-from surgery.tokenizer.export import export
 from surgery.tokenizer.facts import load
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.probe import SAMPLES
 from surgery.tokenizer.sources import spelled_ids
-from surgery.tokenizer.trim import kept_ids, trim
 
 Padding = Literal["mean", "zero"]
 _PADDING: dict[Padding, Fill] = {"mean": mean_rows, "zero": zero_rows}
-_IDS = ("token.bos", "token.eos", "token.pad")
+_IDS = tuple(fact for fact in FACTS if fact.startswith("token."))
 
 
 def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) -> Revised:
-    """The artefact with the tokens that ``corpus`` needs, all bytes and all special ones; ids are new, rows are moved.
+    """The artefact with the tokens that ``corpus``, its documents, needs, and what any text or prompt needs; ids are new.
 
-    Text of the corpus is cut exactly as before; any other text still has tokens, perhaps more of them.
+    Text of the corpus is cut exactly as before, and so are the prompts that the chat template writes: both are compared, and
+    the rest of a text still has tokens, perhaps more of them. Documents are encoded whole, so line ends belong into them.
     """
-    files = own_files(artefact)
-    family = partial(recipe_for, artefact.family)
-    value = as_tokenizer_json(files, family)
-    ids = spelled_ids(value)
+    files, texts, library = own_files(artefact), documents(corpus), installed()
+    before = opened(artefact.family, files, artefact.origin.path, texts, library)
+    ids = spelled_ids(before.value)
     refuse_more_ids(artefact, max(ids.values()) + 1)
-    tokenizer = load(value)
-    used = {token for line in corpus for token in tokenizer.encode(line).ids}
-    if not used:
-        raise ConversionError("the corpus has no text, so there is nothing that the vocabulary could be trimmed to.")
-    used |= {token for token in _named(artefact) if token in ids.values()}
-    made = trim(value, kept_ids(value, used))
-    new = {old: place for place, old in enumerate(made.kept)}
-    rows = -(-len(made.kept) // pad_to) * pad_to
-    kept_files = {name: data for name, data in files.items() if name not in ("added_tokens.json", *_models(files))}
-    written = {**kept_files, "tokenizer.json": json.dumps(made.tokenizer_json, ensure_ascii=False).encode()}
-    recipe = family(written)
-    exported = export(recipe, written, chat_template=template_for(family(files), files))
-    facts = {fact: _mapped(artefact.model.facts[fact], new) for fact in _IDS if artefact.model.facts.knows(fact)}
-    resized = keep_rows(artefact, made.kept, rows=rows)
-    changed = resized.edited(
-        lambda model: model.having(
-            "ids renumbered", **{fact.replace(".", "__"): value for fact, value in facts.items()}
-        ),
-        "token ids are numbered anew",
+    made = smaller(before, texts, _named(artefact))
+    new, rows = made.new, -(-len(made.kept) // pad_to) * pad_to
+    facts = {fact: artefact.model.facts[fact] for fact in _IDS if artefact.model.facts.knows(fact)}
+    moved = {fact.replace(".", "__"): _mapped(value, new) for fact, value in facts.items()}
+    generation, _ = generation_config(artefact.origin)
+    settings = renumbered(generation, new) if generation is not None else None
+    changed = keep_rows(artefact, made.kept, rows=rows).edited(
+        lambda model: model.having("ids renumbered", **moved), "token ids are numbered anew"
     )
-    smaller = load(made.tokenizer_json)
-    counts = [
-        f"  {name:<16} {len(tokenizer.encode(text).ids)} -> {len(smaller.encode(text).ids)}"
-        for name, text in SAMPLES.items()
-    ]
+    loaded = refuse_other_tokens(made, changed, library) if library is not None else ()
     return Revised(
         changed,
-        dict(exported),
+        made.files,
         (made.kept, range(len(made.kept))),
         {"edit": "trim-vocab", "tokens": len(made.kept), "dropped": made.dropped, "rows": rows, "pad_to": pad_to},
         (
-            f"{len(made.kept)} of {len(ids)} tokens are kept ({len(used)} that the corpus uses, the rest to make those, bytes "
-            f"and special tokens), {made.dropped} dropped; rows: {artefact.model.facts['vocab']} become {rows}",
-            *(f"{name} is left out: its ids are the old ones" for name in _models(files)),
-            "tokens of samples, before -> after (a text that the corpus resembles keeps its number):",
-            *counts,
+            f"{len(made.kept)} of {len(ids)} tokens are kept ({made.used} that the corpus uses, the rest to make those, to write "
+            f"prompts and any other text, and special tokens), {made.dropped} dropped; rows: "
+            f"{artefact.model.facts['vocab']} become {rows}",
+            *(f"{name} is left out: its ids are the old ones" for name in models(files)),
+            *made.left,
+            *(f"config.json: {_lost(fact, value)}" for fact, value in facts.items() if _gone(value, new)),
+            *(settings.said if settings is not None else ()),
+            *made.found,
+            *loaded,
+            *made.samples,
         ),
-        renumbered=new,
+        settings=None if settings is None else settings.settings,
     )
 
 
@@ -150,28 +142,24 @@ def _samples(artefact: Artefact) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(tokenizer.encode(text).ids[:128]) for text in SAMPLES.values())
 
 
-def _models(files: Iterable[str]) -> tuple[str, ...]:
-    """Vocabularies whose ids are the old ones."""
-    return tuple(
-        n
-        for n in files
-        if n.endswith((".model", ".tiktoken", ".bpe")) or n in ("vocab.json", "merges.txt", "encoder.json")
-    )
+def _named(artefact: Artefact) -> frozenset[int]:
+    """The ids that the model's settings name."""
+    facts = [artefact.model.facts[fact] for fact in _IDS if artefact.model.facts.knows(fact)]
+    named = {token for value in facts for token in (value if isinstance(value, list | tuple) else [value]) if token is not None}
+    settings, _ = generation_config(artefact.origin)
+    return frozenset(named) | needed_ids(settings or {})
 
 
-def _named(artefact: Artefact) -> set[int]:
-    """The ids that the configuration names."""
-    named = [artefact.model.facts[fact] for fact in _IDS]
-    return {
-        token
-        for value in named
-        for token in (value if isinstance(value, list | tuple) else [value])
-        if isinstance(token, int)
-    }
-
-
-def _mapped(value: Any, new: dict[int, int]) -> Any:
+def _mapped(value: Any, new: Mapping[int, int]) -> Any:
     """An id or several in new numbers; None for one that is gone, as ids are that never had a token."""
     if isinstance(value, list | tuple):
         return type(value)(new[token] for token in value if token in new)
     return new.get(value)
+
+
+def _gone(value: Any, new: Mapping[int, int]) -> bool:
+    return any(token is not None and token not in new for token in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _lost(fact: str, value: Any) -> str:
+    return f"{fact.removeprefix('token.')}_token_id = {show(value)} has ids that no token has: they are left out"

@@ -1,19 +1,22 @@
 """Leaving out the tokens that a corpus does not need, so that the text it has keeps exactly its tokens, under new ids.
 
 BPE reaches a token through others, so those stay as well: of every way to make a kept token, both parts. Fewer merges
-then take the same steps on the same text, as each step they took is still the best one there is.
+then take the same steps on the same text, as each step they took is still the best one there is. Unigram takes the best of
+all cuts: with fewer pieces the best one still is, as long as an unknown character costs what it cost.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from surgery.errors import ConversionError, listed
 from surgery.tokenizer.alphabet import BYTE
+from surgery.tokenizer.facts import is_byte_level
+from surgery.tokenizer.named import framing, padding_ids, reframed, repadded
 from surgery.tokenizer.pipeline import SPACE, Json
 from surgery.tokenizer.sources import spelled_ids
 
@@ -30,6 +33,7 @@ class Trim:
     tokenizer_json: Json
     kept: tuple[int, ...]
     dropped: int
+    said: tuple[str, ...] = ()  # what was left out besides tokens
 
 
 def kept_ids(tokenizer_json: Mapping[str, Any], used: Iterable[int]) -> tuple[int, ...]:
@@ -43,24 +47,21 @@ def kept_ids(tokenizer_json: Mapping[str, Any], used: Iterable[int]) -> tuple[in
             f"{len(unknown)} of the ids to keep are not the tokenizer's, which end at {max(names)}: {listed(unknown)}; "
             "the corpus was encoded with another tokenizer"
         )
-    framing = set(_framing(tokenizer_json.get("post_processor")))
-    if not framing <= names.keys():
+    around = set(framing(tokenizer_json.get("post_processor")))
+    if not around <= names.keys():
         raise ConversionError(
-            f"tokenizer.json: its post_processor puts the ids {listed(sorted(framing - names.keys()))} around a text, which no "
+            f"tokenizer.json: its post_processor puts the ids {listed(sorted(around - names.keys()))} around a text, which no "
             "token has; the file is damaged or was edited by hand, take it from the model's repository"
         )
-    needed = {names[place] for place in used | framing} | {
+    needed = {names[place] for place in used | around | padding_ids(tokenizer_json)} | {
         token["content"] for token in tokenizer_json.get("added_tokens") or ()
     }
-    needed |= {token for token in ids if token in BYTE or _BYTE_PIECE.fullmatch(token)}
     needed |= (_unknown(tokenizer_json) | {SPACE}) & ids.keys()  # the library lets unk be a token that is not there
-    if not any(token in BYTE for token in needed) and not any(_BYTE_PIECE.fullmatch(token) for token in needed):
-        needed |= {
-            token for token in ids if len(token) == 1
-        }  # without bytes, characters are all there is to spell with
+    needed |= _letters(tokenizer_json, ids) | _cheapest(tokenizer_json)
     parts = defaultdict[str, list[str]](list)
+    joined = _joiner(tokenizer_json)
     for left, right in _pairs(tokenizer_json):
-        parts[left + right] += (left, right)
+        parts[joined(left, right)] += (left, right)
     waiting = list(needed)
     while waiting:
         fresh = set(parts[waiting.pop()]) - needed
@@ -73,8 +74,8 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
     """The tokenizer with these old ids alone, numbered anew in their order."""
     ids = spelled_ids(tokenizer_json)
     new = {old: place for place, old in enumerate(kept)}
-    framing = set(_framing(tokenizer_json.get("post_processor")))
-    if len(new) != len(kept) or not framing <= new.keys() <= set(ids.values()):
+    around = {*framing(tokenizer_json.get("post_processor")), *padding_ids(tokenizer_json)}
+    if len(new) != len(kept) or not around <= new.keys() <= set(ids.values()):
         raise ConversionError(
             "the ids to keep have doubles, some that the tokenizer lacks, or too few; take them from kept_ids"
         )
@@ -84,8 +85,10 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
             token: new[old] for token, old in sorted(ids.items(), key=lambda entry: entry[1]) if old in new
         }
         there = model["vocab"]
-        pairs = _pairs(tokenizer_json)
-        model["merges"] = [[a, b] for a, b in pairs if a in there and b in there and a + b in there]
+        joined = _joiner(tokenizer_json)
+        if "merges" in model:
+            pairs = _pairs(tokenizer_json)
+            model["merges"] = [[a, b] for a, b in pairs if a in there and b in there and joined(a, b) in there]
     else:
         model["vocab"] = [model["vocab"][old] for old in kept if old < len(model["vocab"])]
         model["unk_id"] = None if model.get("unk_id") is None else new[model["unk_id"]]
@@ -93,8 +96,35 @@ def trim(tokenizer_json: Mapping[str, Any], kept: Sequence[int]) -> Trim:
     value["added_tokens"] = [
         {**token, "id": new[token["id"]]} for token in tokenizer_json.get("added_tokens") or () if token["id"] in new
     ]
-    value["post_processor"] = _renumbered(tokenizer_json.get("post_processor"), new)
-    return Trim(value, tuple(kept), len(ids) - len(kept))
+    value["post_processor"] = reframed(tokenizer_json.get("post_processor"), new)
+    padding, said = repadded(tokenizer_json, new)
+    value |= {"padding": padding} if "padding" in tokenizer_json else {}
+    return Trim(value, tuple(kept), len(ids) - len(kept), said)
+
+
+def _letters(tokenizer_json: Mapping[str, Any], ids: Iterable[str]) -> set[str]:
+    """What any other text is spelled with, inside words and at their ends: the bytes; where there are none, all characters."""
+    model = tokenizer_json["model"]
+    inside, behind = (model.get(key) or "" for key in ("continuing_subword_prefix", "end_of_word_suffix"))
+    plain = {token: token.removeprefix(inside).removesuffix(behind) for token in ids}
+    if is_byte_level(tokenizer_json):
+        return {token for token, letter in plain.items() if letter in BYTE}
+    pieces = {token for token in plain if _BYTE_PIECE.fullmatch(token)} if model.get("byte_fallback") else set()
+    return pieces or {token for token, letter in plain.items() if len(letter) == 1}
+
+
+def _cheapest(tokenizer_json: Mapping[str, Any]) -> set[str]:
+    """Unigram's piece of the lowest score, from which that of an unknown character is counted (tokenizers unigram/model.rs).
+
+    Pieces that no text should find, as ``<0x41>``, share it: their characters stay, so that text which spells such a name is
+    still cut into them.
+    """
+    vocab = tokenizer_json["model"].get("vocab")
+    if not isinstance(vocab, list) or not vocab:
+        return set()
+    least = min(float(score) for _, score in vocab)
+    lowest = [piece for piece, score in vocab if float(score) == least]
+    return {lowest[0]} | ({letter for piece in lowest for letter in piece} & {piece for piece, _ in vocab})
 
 
 def _pairs(tokenizer_json: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -102,41 +132,14 @@ def _pairs(tokenizer_json: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(left, right) for left, right in (pair.split(" ", 1) if isinstance(pair, str) else pair for pair in merges)]
 
 
+def _joiner(tokenizer_json: Mapping[str, Any]) -> Callable[[str, str], str]:
+    """What a merge makes: a word's later part comes without the mark that it is one (tokenizers bpe/model.rs)."""
+    inside = tokenizer_json["model"].get("continuing_subword_prefix") or ""
+    return lambda left, right: left + right[len(inside) :]
+
+
 def _unknown(tokenizer_json: Mapping[str, Any]) -> set[str]:
     model = tokenizer_json["model"]
     if isinstance(model.get("vocab"), list):
         return {model["vocab"][model["unk_id"]][0]} if model.get("unk_id") is not None else set()
     return {model["unk_token"]} if model.get("unk_token") else set()
-
-
-_PAIRS = ("sep", "cls")  # [token, id], in the steps that BERT and RoBERTa have
-
-
-def _framing(part: Any) -> Iterator[int]:
-    """The ids that a post-processor puts around a text."""
-    if isinstance(part, list):
-        for one in part:
-            yield from _framing(one)
-    elif isinstance(part, dict):
-        for key, one in part.items():
-            if key == "special_tokens":
-                yield from (place for token in one.values() for place in token["ids"])
-            elif key in _PAIRS:
-                yield one[1]
-            else:
-                yield from _framing(one)
-
-
-def _renumbered(part: Any, new: Mapping[int, int]) -> Any:
-    """The post-processor with its ids mapped, in whatever depth they stand."""
-    if isinstance(part, list):
-        return [_renumbered(one, new) for one in part]
-    if not isinstance(part, dict):
-        return part
-    mapped = {key: _renumbered(one, new) for key, one in part.items() if key != "special_tokens"}
-    mapped |= {key: [part[key][0], new[part[key][1]]] for key in _PAIRS if key in part}
-    if "special_tokens" in part:
-        mapped["special_tokens"] = {
-            name: {**token, "ids": [new[old] for old in token["ids"]]} for name, token in part["special_tokens"].items()
-        }
-    return mapped

@@ -92,3 +92,52 @@ def test_ids_around_a_text_are_kept_and_numbered_anew() -> None:
     value["post_processor"]["sep"] = ["?", 4000]
     with pytest.raises(ConversionError, match="puts the ids 4000 around a text, which no token has"):
         kept_ids(value, ())
+
+
+def words_json(model: str, text: str) -> dict[str, Any]:
+    """A vocabulary whose tokens say whether they are inside a word, trained on a text of ASCII and some Chinese."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]") if model == "bpe" else models.WordPiece(unk_token="[UNK]"))  # type: ignore[arg-type]
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    said: dict[str, Any] = {"vocab_size": 2000, "special_tokens": ["[UNK]"], "show_progress": False}
+    if model == "bpe":
+        trainer = trainers.BpeTrainer(continuing_subword_prefix="##", end_of_word_suffix="</w>", **said)
+    else:
+        trainer = trainers.WordPieceTrainer(**said)
+    tokenizer.train_from_iterator([text], trainer)
+    value: dict[str, Any] = json.loads(tokenizer.to_str())
+    return value
+
+
+@pytest.mark.parametrize("model", ["bpe", "wordpiece"])
+def test_words_with_marks_of_where_a_token_stands_keep_their_cut_and_their_characters(model: str) -> None:
+    text = " ".join(one for one in PROBE if one.isascii() or "\u4e00" <= one[:1] <= "\u9fff")
+    value = words_json(model, text)
+    before = load(value)
+    used = before.encode("The quick brown fox counts steps").ids
+    made = trim(value, kept_ids(value, used))
+    after = load(made.tokenizer_json)
+    assert made.dropped > 20
+    assert [made.kept[one] for one in after.encode("The quick brown fox counts steps").ids] == used
+    for other in ("lighthouse", "的一是"):
+        spelled = [
+            "".join(token.removeprefix("##").removesuffix("</w>") for token in tokenizer.encode(other).tokens)
+            for tokenizer in (before, after)
+        ]
+        assert spelled[0] == spelled[1] and spelled[0].startswith(other[:2])
+
+
+def test_an_unknown_character_costs_what_it_cost() -> None:
+    """Unigram counts it from the lowest score there is: a piece of three against one of two and an unknown character."""
+    value = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+        "post_processor": None, "decoder": None,
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False,
+                  "vocab": [["<unk>", 0.0], ["a", -9.0], ["b", -9.0], ["bc", -25.0], ["ab", -3.0], ["zz", -40.0]]},
+    }  # fmt: skip
+    before = load(value)
+    used = before.encode("abc").ids
+    made = trim(value, kept_ids(value, used))
+    assert [made.kept[one] for one in load(made.tokenizer_json).encode("abc").ids] == used == [1, 3]
+    assert 5 in made.kept

@@ -98,6 +98,21 @@ def test_settings_of_generation_that_have_an_effect_are_findings(
     assert status(base, changed(base, tmp_path / "out", "generation_config.json", lambda v: v.update(change)))[fact] == how
 
 
+@pytest.mark.parametrize(("change", "told"), [
+    ({"max_new_tokens": 5}, {"generation: max_new_tokens": "warns"}),
+    ({"num_assistant_tokens": 3}, {"generation: num_assistant_tokens": "fails"}),
+    ({"suppress_tokens": [3], "forced_decoder_ids": [[1, 3]], "sequence_bias": [[[3], 1.0]]}, {}),
+], ids=str)  # fmt: skip
+def test_where_ids_have_moved_numbers_that_are_no_ids_are_compared_all_the_same(
+    base: Path, tmp_path: Path, change: dict[str, Any], told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(companions, "_tokenizers", lambda *sides: ())
+    out = changed(base, tmp_path / "out", "generation_config.json", lambda value: value.update(change))
+    same = list(range(701))
+    findings = companions.differences(open_checkpoint(base), open_checkpoint(out), Compared((same, same)))
+    assert {finding.fact: finding.status for finding in findings} == told
+
+
 def test_settings_that_have_no_effect_are_no_difference(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(companions, "_tokenizers", lambda *sides: ())
     idle = {"repetition_penalty": 1.0, "transformers_version": "4.0", "top_k": 50, "suppress_tokens": None}

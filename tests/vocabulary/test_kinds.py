@@ -79,8 +79,11 @@ def test_a_trimmed_vocabulary_gives_its_corpus_the_engines_tokens_under_new_ids(
     kept = list(revised.shared[0])
     tokenizer = auto_tokenizer_of(tmp_path / "out")
     assert len(kept) < rows_of(own)
-    for text in corpus:
-        assert [kept[token] for token in tokenizer(text, add_special_tokens=False)["input_ids"]] == ids(own, text), text
+    wanted = [ids(own, text) for text in corpus]
+    if "tokenizer.json" in own.files:  # a class may lay parts of its own over it: what the model's users have
+        wanted = plain_ids(auto_tokenizer_of(tmp_path / "base"), corpus)
+    for text, want in zip(corpus, wanted, strict=True):
+        assert [kept[token] for token in tokenizer(text, add_special_tokens=False)["input_ids"]] == want, text
     new = load_file(tmp_path / "out/model.safetensors")
     assert torch.equal(new[EMBED][: len(kept)], old[EMBED][kept]) and torch.equal(new[HEAD][: len(kept)], old[HEAD][kept])
 
@@ -105,7 +108,10 @@ def test_a_transplanted_vocabulary_gives_the_donors_ids_and_shared_letters_keep_
     words = ("transplant-tokenizer", tmp_path / "base", tmp_path / "out", "--donor", tmp_path / "donor", "--verify", "off")
     done = run(*words)
     assert done.exit_code == 0, (done.output, done.exception)
-    assert plain_ids(auto_tokenizer_of(tmp_path / "out"), list(ASKED)) == list(engines_ids(own.name))
+    wanted = list(engines_ids(own.name))
+    if "tokenizer.json" in own.files:  # a class may lay parts of its own over it: what the donor's users have
+        wanted = plain_ids(auto_tokenizer_of(tmp_path / "donor"), list(ASKED))
+    assert plain_ids(auto_tokenizer_of(tmp_path / "out"), list(ASKED)) == wanted
     new = load_file(tmp_path / "out/model.safetensors")
     assert new[EMBED].shape[0] == rows_of(own)
     for letter in "aeinorst":  # behind a space both have no letter alone

@@ -14,7 +14,7 @@ import convert
 from convert.cli.main import cli as converting
 from convert.edits.effect import effect
 from convert.edits.transplant import transplant_tokenizer
-from convert.edits.vocabulary import plan_vocabulary, renumbered
+from convert.edits.vocabulary import plan_vocabulary
 from convert.edits.vocabulary_size import pad_vocab, trim_vocab, unpad_vocab
 from surgery.errors import CannotJudge, ConversionError, UsageError, VerificationFailed
 from surgery.tokenizer.facts import load
@@ -144,15 +144,6 @@ def test_a_transplanted_tokenizer_verifies_later_too(tmp_path: Path) -> None:
     done = verify(*words, "--other-rows")
     assert done.exit_code == 0, done.output
     assert "tokens that both vocabularies have" in done.output
-
-
-@pytest.mark.parametrize(("settings", "wanted"), [
-    ({"pad_token_id": 3, "eos_token_id": [3, 9]}, {"pad_token_id": 0, "eos_token_id": [0]}),
-    ({"bad_words_ids": [[3], [9, 3]], "top_k": 3}, {"bad_words_ids": [[0], [0]], "top_k": 3}),
-    ({"bos_token_id": 9, "eos_token_id": None}, {"eos_token_id": None}),
-])  # fmt: skip
-def test_generation_settings_are_renumbered(settings: dict[str, object], wanted: dict[str, object]) -> None:
-    assert renumbered(settings, {3: 0}) == wanted
 
 
 @pytest.mark.parametrize("padding", ["mean", "zero"])

@@ -1,0 +1,52 @@
+"""A corpus on disk, as documents with the line ends that they have, however large the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.errors import ConversionError, StorageFailed, show
+
+_BLOCK = 1 << 20  # characters: a tokenizer takes some hundred bytes for each
+_OVERLAP = 1 << 12  # characters: a token at the edge of one block lies within the other
+
+
+@dataclass(frozen=True)
+class Corpus(Iterable[str]):
+    """Text files, one document each, read anew each time; a larger one in blocks that overlap and begin at lines."""
+
+    paths: tuple[Path, ...]
+    block: int = _BLOCK
+    overlap: int = _OVERLAP
+
+    def __iter__(self) -> Iterator[str]:
+        for path in self.paths:
+            yield from self._blocks(path)
+
+    def _blocks(self, path: Path) -> Iterator[str]:
+        """A byte that is no UTF-8 is refused with its place."""
+        try:
+            with path.open(encoding="utf-8", newline="") as file:  # line ends are tokens too
+                text = file.read(self.block)
+                while text:
+                    more = file.read(self.block)
+                    yield text
+                    text = self._behind(text) + more if more else ""
+        except UnicodeDecodeError as error:
+            raise ConversionError(
+                f"{show(path.name)} is not UTF-8 text (byte {error.start} of a block: {show(error.reason)}); save it as UTF-8."
+            ) from None
+        except OSError as error:
+            raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
+
+    def _behind(self, text: str) -> str:
+        """The end of a block, from the begin of a line where it has one."""
+        end = text[-self.overlap :]
+        line = end.find("\n", 0, len(end) // 2)
+        return end[line + 1 :]
+
+
+def documents(texts: Iterable[str]) -> Iterable[str]:
+    """Texts that can be read twice: those that come once are kept."""
+    return tuple(texts) if iter(texts) is texts else texts

@@ -1,0 +1,79 @@
+"""Whether a library that loads OUT's folder gives its tokens.
+
+By the model's type it may take a class that lays parts of its own over a tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
+from convert.checkpoint import Checkpoint, read_bytes
+from convert.prepare import plan_artefact
+from surgery.errors import ConversionError, quote
+from surgery.model import Artefact
+from surgery.tokenizer.facts import encoder
+from surgery.tokenizer.kept import whole
+
+if TYPE_CHECKING:
+    from convert.edits.trimmed import Trimmed
+
+_REMEDY = (
+    "Nothing was written. Convert the model first, to a family whose tokenizer the library leaves to the files, as it does for "
+    "llama."
+)
+
+
+def written_config(artefact: Artefact) -> bytes | None:
+    """The config.json that an artefact will be written with, by which a library chooses the class."""
+    return plan_artefact(artefact, tokenizer="carry").documents.get("config.json")
+
+
+def own_config(checkpoint: Checkpoint) -> bytes | None:
+    """The config.json that is there."""
+    found = checkpoint.documents.get("config.json")
+    return read_bytes(found) if found is not None else None
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """What a library makes of a tokenizer.json, as such a file, and the sentence that says why it is taken."""
+
+    value: dict[str, Any]
+    said: str
+
+
+def from_library(library: AutoTokenizers, folder: Path, value: Mapping[str, Any], texts: Iterable[str]) -> Theirs | None:
+    """What the library makes of a folder's tokenizer.json, where it cuts one of the texts otherwise than the file; else None."""
+    theirs = library.of(folder)
+    if not isinstance(theirs, Built) or theirs.saved is None:
+        return None
+    own = encoder(whole(value), framed=True)
+    if all(theirs.encode(text, framed=True) == list(own(text)) for text in texts):
+        return None
+    kept = {key: value.get(key) for key in ("truncation", "padding")}  # which the library sets anew for each call
+    return Theirs(
+        {**json.loads(theirs.saved), **kept},
+        f"tokenizer.json is what {library.name} makes of the source's: its {theirs.name}, which users of this model get, cuts "
+        "some text otherwise than the file says",
+    )
+
+
+def refuse_other_tokens(made: Trimmed, artefact: Artefact, library: AutoTokenizers) -> tuple[str, ...]:
+    """Says that the library gives the texts their tokens beside the artefact's config.json; raises at the first it does not."""
+    built = library.build(made.files, written_config(artefact))
+    if isinstance(built, NotBuilt):
+        raise ConversionError(f"{library.name} builds no tokenizer from the trimmed files ({built.reason}). {_REMEDY}")
+    wanted = encoder(made.tokenizer, framed=True)
+    for text in made.texts:
+        ids = built.encode(text, framed=True)
+        if max(ids, default=0) >= len(made.kept) or [made.kept[token] for token in ids] != list(wanted(text)):
+            raise ConversionError(
+                f"{library.name} takes {built.name} for a model of this type, which would cut {quote(text, 40)} otherwise than "
+                f"before: that class lays parts of its own over tokenizer.json. {_REMEDY}"
+            )
+    return (f"{len(made.texts)} of these texts get the same tokens as {library.name} loads the output",)

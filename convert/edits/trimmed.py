@@ -1,0 +1,156 @@
+"""The tokenizer's half of a trim: which tokens stay, the smaller tokenizer's files, and the proof that text is cut as before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from convert.auto_tokenizer import AutoTokenizers
+from convert.edits.loaded import from_library
+from mappings.chat import template_for
+from mappings.tokenizers import recipe_for
+from surgery.errors import ConversionError
+from surgery.tokenizer.adapt import configuration, read_object
+from surgery.tokenizer.export import export
+from surgery.tokenizer.facts import encoder, token_text
+from surgery.tokenizer.grow import as_tokenizer_json
+from surgery.tokenizer.kept import same, whole
+from surgery.tokenizer.named import named_texts, renumbered_config
+from surgery.tokenizer.probe import SAMPLES
+from surgery.tokenizer.sources import spelled_ids
+from surgery.tokenizer.trim import kept_ids, trim
+from surgery.tokenizer.written import own_words, prompts
+
+_DOCUMENTS, _BEGIN = 64, 1 << 14  # of the corpus, and characters of each
+_OPENING = 1 << 12  # characters of a document in which a line to talk about is looked for
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """The smaller tokenizer: ``kept[new id]`` is the old id."""
+
+    kept: tuple[int, ...]
+    files: Mapping[str, bytes]
+    used: int  # tokens that the corpus has
+    dropped: int
+    tokenizer: Any  # the larger one
+    texts: tuple[str, ...]  # some of those that were compared
+    left: tuple[str, ...]  # what was left out besides tokens
+    found: tuple[str, ...]  # what was compared
+    samples: tuple[str, ...]  # how long other text became
+
+    @property
+    def new(self) -> dict[int, int]:
+        """The new ids by the old ones."""
+        return {old: place for place, old in enumerate(self.kept)}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The tokenizer that there is: as its users have it, which a library may read otherwise than the file says."""
+
+    value: dict[str, Any]
+    written: Mapping[str, bytes]  # as a conversion would write it
+    config: Mapping[str, Any]
+    template: str | None
+    said: tuple[str, ...]
+
+
+def opened(family: str, files: Mapping[str, bytes], folder: Path, texts: Iterable[str], library: AutoTokenizers | None) -> Whole:
+    """The tokenizer of a checkpoint's files; ``folder`` is where they are."""
+    recipe = partial(recipe_for, family)
+    template = template_for(recipe(files), files)
+    made = export(recipe(files), files, chat_template=template)
+    value = json.loads(made["tokenizer.json"]) if "tokenizer.json" in made else as_tokenizer_json(files, recipe)
+    said = made.notices
+    if library is not None and "tokenizer.json" in files:
+        theirs = from_library(library, folder, value, begins(texts))
+        if theirs is not None:
+            value, said = theirs.value, (*said, theirs.said)
+    written = {name: data for name, data in made.items() if name not in models(made)}
+    return Whole(value, written, {**configuration(files), **read_object(made, "tokenizer_config.json")}, template, said)
+
+
+def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimmed:
+    """The tokenizer with the tokens of these texts, of prompts, of the ids that settings name, and what any text needs.
+
+    Raises where it would cut or decode the texts, or the prompts, otherwise.
+    """
+    value, ids = before.value, spelled_ids(before.value)
+    tokenizer = whole(value)
+    plain = encoder(tokenizer)
+    used = {token for text in texts for token in plain(text)}
+    if not used:
+        raise ConversionError("the corpus has no text, so there is nothing that the vocabulary could be trimmed to.")
+    asked = prompts(before.template, _parts(before.config), _openings(texts)) if before.template is not None else {}
+    framing = {token for text in (*asked.values(), *own_words(before.template or "")) for token in plain(text)}
+    named |= {ids[text] for text in named_texts(before.config) if text in ids}
+    made = trim(value, kept_ids(value, used | framing | (named & set(ids.values()))))
+    after = whole(made.tokenizer_json)
+    found = same(tokenizer, after, made.kept, chain(texts, asked.values()))
+    config = renumbered_config(read_object(before.written, "tokenizer_config.json"), {old: n for n, old in enumerate(made.kept)})
+    return Trimmed(
+        made.kept,
+        {
+            **before.written,
+            "tokenizer.json": _dumped(made.tokenizer_json),
+            "tokenizer_config.json": _dumped(config, indent=2),
+        },
+        len(used),
+        made.dropped,
+        tokenizer,
+        (*begins(texts), *asked.values()),
+        (*made.said, *before.said),
+        (
+            f"compared: {found.texts - len(asked)} texts of the corpus and {len(asked)} prompts, {found.tokens} tokens, are cut "
+            "and decoded as before",
+            *_prompt_line(asked, tokenizer, after),
+        ),
+        (
+            "tokens of samples, before -> after:",
+            *(f"  {n:<16} {len(tokenizer.encode(t).ids)} -> {len(after.encode(t).ids)}" for n, t in SAMPLES.items()),
+        ),
+    )
+
+
+def models(files: Iterable[str]) -> tuple[str, ...]:
+    """Vocabularies whose ids are the old ones."""
+    return tuple(
+        n
+        for n in files
+        if n.endswith((".model", ".tiktoken", ".bpe")) or n in ("vocab.json", "merges.txt", "encoder.json")
+    )
+
+
+def begins(texts: Iterable[str]) -> Iterator[str]:
+    """Enough of a corpus to see whether another class is at work: the begin of some documents."""
+    return (text[:_BEGIN] for text in islice(texts, _DOCUMENTS))
+
+
+def _openings(texts: Iterable[str]) -> tuple[str, ...]:
+    """How the corpus begins, for what a prompt is written around; its own words need no tokens but those that are kept."""
+    lines = (line.strip() for text in texts for line in text[:_OPENING].splitlines())
+    return tuple(islice((line for line in lines if line), 3)) or ("a",)
+
+
+def _parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The names that a template may ask for."""
+    texts = {key: token_text(config[key]) for key in config if key.endswith("_token")}
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _prompt_line(asked: Mapping[str, str], before: Any, after: Any) -> list[str]:
+    """How long prompts are; nothing where there is no template, or it takes none of our conversations."""
+    if not asked:
+        return []
+    sizes = [[len(one.encode(text, add_special_tokens=False).ids) for text in asked.values()] for one in (before, after)]
+    return [f"tokens of the chat template's {len(asked)} prompts, before -> after: {sum(sizes[0])} -> {sum(sizes[1])}"]
+
+
+def _dumped(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
