@@ -79,16 +79,16 @@ def compared_tokens(source: Checkpoint, output: Checkpoint, asked: str = "") -> 
 
     ``asked`` is the user's word for rows that only one side has.
     """
-    both = vocabularies(source, output)
     edit = _vocabulary_edit(output)
+    both = vocabularies(source, output, edit)
     if both is None:
         return Compared(None, Asked(gone=asked, further=asked))
-    shared = both.pairs(by_part=edit == "transplant-tokenizer")
+    shared = both.pairs()
     if asked:
         return Compared(shared, Asked(gone=asked, further=asked))
-    spoken, because = set(both.source.values()), "no token of the source's tokenizer has them"
+    spoken, because = set(both.one.spoken), "no token of the source's tokenizer has them"
     if (edit == "trim-vocab" and both.trimmed) or edit == "transplant-tokenizer":
-        spoken &= both.kept
+        spoken &= set(shared[0]) if shared is not None else spoken
         because = f"{edit}, which weightsmith.json names, left them out, as both tokenizers bear out"
     beyond = max(spoken, default=-1) + 1
     claimed = f"weightsmith.json says that {show(edit)} made them, which cannot be made again without its tokens" if edit else ""
