@@ -95,8 +95,13 @@ class Vocabularies:
         return list(kept_ids(self.one.table, kept)) == kept
 
     @property
+    def replaced(self) -> bool:
+        """Whether the output's tokenizer is said to be another model's."""
+        return self.edit == _REPLACING
+
+    @property
     def _by_bytes(self) -> bool:
-        return self.edit == _REPLACING or is_byte_level(self.one.table) != is_byte_level(self.other.table)
+        return self.replaced or is_byte_level(self.one.table) != is_byte_level(self.other.table)
 
     @property
     def _playing(self) -> dict[int, int]:
@@ -112,7 +117,7 @@ class Vocabularies:
         """
         playing = self._playing
         found = [(self.source[token], place) for token, place in self.output.items() if token in self.source]
-        if self.edit == _REPLACING:
+        if self.replaced:
             return [pair for pair in found if pair[1] not in playing] + [(here, there) for there, here in playing.items()]
         if self.edit or all(before == after for before, after in found):
             return found
