@@ -38,6 +38,7 @@ class Prompt:
     same: bool
     renumbered: bool = False  # the tokens are the same, under other ids
     cut: str = ""  # the text is the same, and why it may be cut into other tokens
+    first: int = 0  # the first token that differs
 
     @property
     def refused(self) -> bool:
@@ -58,13 +59,7 @@ class Prompt:
             return f"{self.name}: the same text, {len(self.source)} tokens became {len(self.output)}, {self.cut}"
         if self.same:
             return f"{self.name}: {len(self.source)} tokens, the same{' under other ids' if self.renumbered else ''}"
-        return f"{self.name}: {len(self.source)} and {len(self.output)} tokens, different from token {self._first} on"
-
-    @property
-    def _first(self) -> int:
-        pairs = zip(self.source, self.output, strict=False)
-        shorter = min(len(self.source), len(self.output))
-        return next((place for place, (one, other) in enumerate(pairs) if one != other), shorter)
+        return f"{self.name}: {len(self.source)} and {len(self.output)} tokens, different from token {self.first} on"
 
 
 @dataclass(frozen=True)
@@ -131,12 +126,13 @@ def _prompt(
     source, output = (one.why if isinstance(one, Refused) else side.ids(one) for side, one in zip(sides, said, strict=True))
     if isinstance(source, str) or isinstance(output, str):
         return Prompt(name, source, output, source == output)
-    if names is None:
-        return Prompt(name, source, output, source == output)
-    if names.of_ids(source, 0) == names.of_ids(output, 1):
+    one, other = (names.of_ids(ids, side) if names is not None else ids for side, ids in enumerate((source, output)))
+    if one == other:
         return Prompt(name, source, output, True, renumbered=source != output)
-    cut = names.cut(source, output) if said[0] == said[1] else ""
-    return Prompt(name, source, output, bool(cut), cut=cut)
+    cut = names.cut(source, output) if names is not None and said[0] == said[1] else ""
+    pairs = enumerate(zip(one, other, strict=False))
+    first = next((place for place, (a, b) in pairs if a != b), min(len(source), len(output)))
+    return Prompt(name, source, output, bool(cut), cut=cut, first=first)
 
 
 @dataclass(frozen=True)
@@ -155,8 +151,8 @@ class _Names:
         sides = tuple({place: token for token, place in one.items()} for one in named)
         return cls((sides[0], sides[1]), frozenset(sides[0][place] for place in ids if place in sides[0]), both.replaced)
 
-    def of_ids(self, ids: Sequence[int], side: int) -> list[Any]:
-        return [self.sides[side].get(token, token) for token in ids]
+    def of_ids(self, ids: Sequence[int], side: int) -> tuple[Any, ...]:
+        return tuple(self.sides[side].get(token, token) for token in ids)
 
     def cut(self, source: Sequence[int], output: Sequence[int]) -> str:
         """Why the same text may come in other tokens: the output has further ones, or its tokenizer is another model's.
