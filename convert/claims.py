@@ -86,17 +86,18 @@ def compared_tokens(source: Checkpoint, output: Checkpoint, asked: str = "") -> 
     if both is None:
         return Compared(None, Asked(gone=asked, further=asked))
     shared = both.pairs()
+    claimed = f"weightsmith.json says that {show(edit)} made them" if edit else ""
+    parts = f"{claimed}, and so its own begin and end texts" if both.replaced and both.ends(output.config) else ""
     if asked:
-        return Compared(shared, Asked(gone=asked, further=asked))
+        return Compared(shared, Asked(gone=asked, further=asked, parts=parts))
     spoken, because = set(both.one.spoken), "no token of the source's tokenizer has them"
     if (edit == "trim-vocab" and both.trimmed) or edit == "transplant-tokenizer":
         spoken &= set(shared[0]) if shared is not None else spoken
         because = f"{edit}, which weightsmith.json names, left them out, as both tokenizers bear out"
     beyond = max(spoken, default=-1) + 1
-    claimed = f"weightsmith.json says that {show(edit)} made them" if edit else ""
     idle = sorted(set(range(beyond)) - spoken), beyond
     made = made_rows(both, told, source.config)
-    return Compared(shared, Asked(claimed=claimed, idle=idle, idle_because=because, made=made))
+    return Compared(shared, Asked(claimed=claimed, parts=parts, idle=idle, idle_because=because, made=made))
 
 
 def manifest_of(output: Checkpoint) -> Mapping[str, Any]:

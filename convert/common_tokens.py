@@ -23,6 +23,7 @@ from surgery.tokenizer.sources import SENTENCEPIECE_NAMES, read_sentencepiece, s
 from surgery.tokenizer.trim import kept_ids
 
 _PARTS = ("unk", "pad", "bos", "eos")  # the last one that an id plays counts
+_NAMED = ("pad", "bos", "eos")  # by a config
 _ROWS = ("vocab_size", "padded_vocab_size")
 _REPLACING = "transplant-tokenizer"  # the edit that pairs tokens by what they stand for; all others keep spellings
 
@@ -98,6 +99,11 @@ class Vocabularies:
     def replaced(self) -> bool:
         """Whether the output's tokenizer is said to be another model's."""
         return self.edit == _REPLACING
+
+    def ends(self, config: Mapping[str, Any]) -> bool:
+        """Whether the tokens that begin and end texts by the output's ``config`` are those by its tokenizer."""
+        played = {part: self.other.parts[part] for part in _NAMED}
+        return all(config.get(f"{part}_token_id", place) == place for part, place in played.items() if place is not None)
 
     @property
     def _by_bytes(self) -> bool:

@@ -80,7 +80,7 @@ def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor
         return finding("fails", other)
     known = bool(asked.made) and proven.issuperset(rows)
     reason = asked.further or (asked.claimed if known else "")
-    times = max(size / largest, 0.0 if known else _head_times(others))
+    times = max(size / largest if largest else math.inf, 0.0 if known else _head_times(others))
     wins = int((top > best).sum())
     if wins or times > _OUTSIZED:
         often = f"they win at {wins} of {len(best)} positions over every token that the source has" if wins else ""
