@@ -15,7 +15,7 @@ _EXACT = {
 _KEPT = {
     "byte": "every stored number of theirs is a copy of one of the source",
     "algebraic": "their logits are the source's but for weights that were rounded once",
-    "approximate": "their logits are about the source's: weights were rounded more than the function needs, because it was asked for",
+    "approximate": "their logits are about the source's: weights were rounded more than they need, because it was asked for",
 }
 
 
@@ -54,8 +54,8 @@ def _transplanted(edit: Mapping[str, Any]) -> tuple[str, str]:
     made = f"{tokens - shared:,}" if type(tokens) is int and type(shared) is int else "other"
     return (
         f"the {_number(edit, 'shared')} tokens that both tokenizers have",
-        f"**As a whole it is not the source's function**: its tokenizer is another model's ({show(edit.get('donor'))[1:-1]}), so that "
-        f"text is cut otherwise, and the rows of {made} tokens are approximations, sums of up to {k} rows of the source each.",
+        f"**As a whole it is not the source's function**: its tokenizer is another model's ({show(edit.get('donor'))[1:-1]}), so "
+        f"that text is cut otherwise, and the rows of {made} tokens are approximations, sums of up to {k} rows of the source each.",
     )
 
 

@@ -21,8 +21,8 @@ __all__ = ["Made", "Wishes", "make_card", "write_card"]
 
 
 _UNCLOSED = (
-    "README.md begins with a line of dashes and has no second one: what stands behind it is text and no metadata, and was kept as "
-    "text. If it was meant as metadata, end it with a line ---, take out the block above it, and make the card again"
+    "README.md begins with a line of dashes and has no second one: what stands behind it is text and no metadata, and was kept "
+    "as text. If it was meant as metadata, end it with a line ---, take out the block above it, and make the card again"
 )
 
 

@@ -17,15 +17,18 @@ from convert.checkpoint.documents import DEEPEST
 MOST_VALUES = 200_000
 _TAG = "tag:yaml.org,2002:"
 #: js-yaml 4.1 lib/type/*.js: what a scalar without quotes is, with the characters that it may begin with
+_DIGITS = "[0-9](?:[0-9_]*[0-9])?"
+_EXPONENT = "(?:[eE][-+]?[0-9]+)?"
+_DAY = "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(?:0b[01](?:[01_]*[01])?|0o[0-7](?:[0-7_]*[0-7])?|0x[0-9a-fA-F](?:[0-9a-fA-F_]*[0-9a-fA-F])?|[0-9](?:[0-9_]*[0-9])?)",
-     "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9](?:[0-9_]*[0-9])?)(?:\.(?:[0-9_]*[0-9])?)?(?:[eE][-+]?[0-9]+)?|\.[0-9](?:[0-9_]*[0-9])?(?:[eE][-+]?[0-9]+)?"
-     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+0123456789."),
+    ("int", "[-+]?(?:0b[01](?:[01_]*[01])?|0o[0-7](?:[0-7_]*[0-7])?|0x[0-9a-fA-F](?:[0-9a-fA-F_]*[0-9a-fA-F])?|"
+     f"{_DIGITS})", "-+0123456789"),
+    ("float", rf"[-+]?{_DIGITS}(?:\.(?:[0-9_]*[0-9])?)?{_EXPONENT}|\.{_DIGITS}{_EXPONENT}|[-+]?\.(?:inf|Inf|INF)|"
+     r"\.(?:nan|NaN|NAN)", "-+0123456789."),
     ("merge", r"<<", "<"),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("timestamp", r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
+    ("timestamp", "[0-9]{4}-[0-9]{2}-[0-9]{2}|" rf"{_DAY}(?:[Tt]|[ \t]+)[0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]*)?"
      r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::?[0-9]{2})?))?", "0123456789"),
 )  # fmt: skip
 
@@ -64,7 +67,7 @@ def written(table: Mapping[str, Any], cards: Iterable[tuple[Mapping[str, Any], M
 
     cards = list(cards)
     dumper = _dumping()
-    represented = dumper("")  # type: ignore[arg-type]
+    represented = dumper("")
     pairs = []
     for key, value in table.items():
         stood = next((nodes[key] for data, nodes in cards if key in nodes and data.get(key, nodes) is value), None)

@@ -88,7 +88,8 @@ def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor
         status: Status = "warns" if reason else "open" if asked.claimed else "fails"
         if times > _ABSURD and not known:
             status = "fails"
-        by = f"{reason or asked.claimed or 'nobody asked for them'}{_AGAIN if known else ''}{_UNKNOWN if status == 'open' else ''}"
+        more = _AGAIN if known else _UNKNOWN if status == "open" else ""
+        by = f"{reason or asked.claimed or 'nobody asked for them'}{more}"
         return finding(status, f"{' and '.join(filter(None, (often, length)))}; {by}")
     if known:
         return finding("explained", f"{reason}{_AGAIN}")

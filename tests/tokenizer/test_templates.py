@@ -20,7 +20,8 @@ _LOOP = "{% for m in messages %}BODY{% endfor %}{% if add_generation_prompt %}A:
 #: a template for each thing that the library's environment has, and that templates of published models use
 FEATURES = {
     "generation": _LOOP.replace("BODY", "{% generation %}{{ m.role }}{{ m.content }}{% endgeneration %}"),
-    "what a generation block sets ends with it": "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+    "what a generation block sets ends with it":
+        "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
     "a generation block within a loop reads its variable": _LOOP.replace(
         "BODY", "{%- generation -%}{{ loop.index }}{{ m.content }}{%- endgeneration -%}"
     ),
@@ -34,7 +35,9 @@ FEATURES = {
     "tojson indented": "{{ tools | tojson(indent=4) }}",
     "tojson with separators": "{{ messages | tojson(separators=(',', ':')) }}",
     "tojson sorted": "{{ tools | tojson(sort_keys=true) }}",
-    "namespace": "{% set ns = namespace(n=0, self=1) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ ns.self }}",
+    "namespace":
+        "{% set ns = namespace(n=0, self=1) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}"
+        "{{ ns.n }}{{ ns.self }}",
     "namespace with an underscore": "{% set ns = namespace(_n=0) %}{{ ns }}",
     "namespace given an underscore": "{% set ns = namespace() %}{% set ns._n = 1 %}x",
     "dict": "{{ dict(a=1, b=2) }}{{ dict.fromkeys(['a'], 1) }}",
@@ -48,10 +51,17 @@ FEATURES = {
     "the tokens of the tokenizer": "{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}",
     "spaces of blocks": "  {% if true %}\n  x\n  {% endif %}\n{{- 'y' }}\n",
     "no escapes": "{{ '<b>&' }}{{ '<b>&' | e }}",
-    "filters": "{{ ['b', 'a'] | sort | join(',') | upper | replace('A', 'x') | trim }}{{ messages | map(attribute='role') | list }}",
-    "selectattr": "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', 'eq', 'user') | list }}",
-    "methods of texts": "{{ ' ab '.strip() }}{{ 'ab'.startswith('a') }}{{ 'a-b'.split('-')[-1] }}{{ 'x'.format(1) }}{{ '%s' % 1 }}",
-    "macros": "{% macro f(x, y=2) %}{{ x }}{{ y }}{% if caller %}{{ caller() }}{% endif %}{% endmacro %}{{ f(1) }}{% call f(3) %}z{% endcall %}",
+    "filters":
+        "{{ ['b', 'a'] | sort | join(',') | upper | replace('A', 'x') | trim }}"
+        "{{ messages | map(attribute='role') | list }}",
+    "selectattr":
+        "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
+        "{{ messages | rejectattr('role', 'eq', 'user') | list }}",
+    "methods of texts":
+        "{{ ' ab '.strip() }}{{ 'ab'.startswith('a') }}{{ 'a-b'.split('-')[-1] }}{{ 'x'.format(1) }}{{ '%s' % 1 }}",
+    "macros":
+        "{% macro f(x, y=2) %}{{ x }}{{ y }}{% if caller %}{{ caller() }}{% endif %}{% endmacro %}{{ f(1) }}"
+        "{% call f(3) %}z{% endcall %}",
     "tests": "{{ 'a' is string }}{{ 1 is number }}{{ messages is iterable }}{{ messages[0] is mapping }}{{ 1 is divisibleby 2 }}",
     "slices": "{{ messages[1:] | length }}{{ messages[::-1][0].content }}{{ 'abc'[-2:] }}",
     "recursion of loops": "{% for m in [[1, [2]]] recursive %}{{ loop(m) if m is iterable else m }}{% endfor %}",
@@ -59,7 +69,9 @@ FEATURES = {
     "do": "{% do messages.count(1) %}",
     "i18n": "{% trans %}x{% endtrans %}",
     "thoughts": "{% for m in messages %}{{ m.reasoning_content }}|{{ m.thinking }}|{{ m.reasoning }}{% endfor %}",
-    "calls": "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}",
+    "calls":
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}"
+        "{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}",
     "items": "{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}",
     "the last message": "{% if messages[-1].role == 'assistant' %}{{ messages[-1].content | trim }}{% endif %}",
     "content that is trimmed": _LOOP.replace("BODY", "<{{ m.content | trim }}>"),
@@ -84,8 +96,9 @@ def theirs(text: str, one: Conversation) -> str | None:
     with mock.patch.object(library, "datetime", _Then):
         try:
             found, _ = library.render_jinja_template(
-                [[dict(message) for message in one.messages]], chat_template=text, **json.loads(json.dumps(one.options())), **_NAMES
-            )
+                [[dict(message) for message in one.messages]], chat_template=text,
+                **json.loads(json.dumps(one.options())), **_NAMES,
+            )  # fmt: skip
         except Exception:
             return None
     return str(found[0])

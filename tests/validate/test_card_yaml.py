@@ -17,8 +17,8 @@ from tests.validate.test_card import no_card
 #: as it stands in a card -> what the Hub's js-yaml 4.1 reads, what PyYAML reads of the card that is made
 SCALARS: dict[str, tuple[Any, Any]] = {
     **{word: (word, word) for word in (
-        "no", "No", "NO", "yes", "Yes", "YES", "on", "On", "ON", "off", "Off", "OFF", "y", "n", "Y", "N", "nUll", "tRue", "en", "zh",
-        "1:30", "190:20:30.15", "1e", "=", "<", "0o8", "0b2", "1.2.3", "1__a", "v1.0", ".", "..", "_1", "+", "0x",
+        "no", "No", "NO", "yes", "Yes", "YES", "on", "On", "ON", "off", "Off", "OFF", "y", "n", "Y", "N", "nUll", "tRue", "en",
+        "zh", "1:30", "190:20:30.15", "1e", "=", "<", "0o8", "0b2", "1.2.3", "1__a", "v1.0", ".", "..", "_1", "+", "0x",
     )},
     "true": (True, True), "True": (True, True), "TRUE": (True, True), "false": (False, False), "null": (None, None),
     "~": (None, None), "Null": (None, None), "1": (1, 1), "-7": (-7, -7), "1_000": (1000, 1000), "0x1F": (31, 31),

@@ -134,7 +134,9 @@ def test_a_chat_template_without_end_is_a_finding(endless: str, tmp_path: Path) 
     assert {"chat-template-render", "chat-template-syntax"} & found.keys()
 
 
-@pytest.mark.parametrize("used", ["{% generation %}{{ m.content }}{% endgeneration %}", "{{ strftime_now('%Y') }}{{ m.content }}"])
+@pytest.mark.parametrize("used", [
+    "{% generation %}{{ m.content }}{% endgeneration %}", "{{ strftime_now('%Y') }}{{ m.content }}",
+])  # fmt: skip
 def test_what_the_library_gives_to_templates_is_no_finding(used: str, tmp_path: Path) -> None:
     made = good()
     made.template = "{% for m in messages %}" + used + "{% endfor %}"

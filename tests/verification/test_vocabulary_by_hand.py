@@ -179,7 +179,8 @@ def test_a_transplant_is_never_called_another_function_and_its_shared_rows_are_c
 
 def test_the_mean_of_other_rows_than_the_manifest_says_is_named(tmp_path: Path) -> None:
     bases(kind("gpt2-json"), tmp_path)
-    convert.write(plan_vocabulary(extend_vocab(convert.open(tmp_path / "base"), Addition(WORDS))), tmp_path / "out", witness="off")
+    revised = extend_vocab(convert.open(tmp_path / "base"), Addition(WORDS))
+    convert.write(plan_vocabulary(revised), tmp_path / "out", witness="off")
     told = json.loads((tmp_path / "out/weightsmith.json").read_text())
     told["options"]["vocabulary"]["init"] = "mean"
     (tmp_path / "out/weightsmith.json").write_text(json.dumps(told))
@@ -197,7 +198,8 @@ def test_the_mean_of_other_rows_than_the_manifest_says_is_named(tmp_path: Path) 
 ])  # fmt: skip
 def test_a_manifest_that_says_nonsense_of_its_rows_is_not_believed_and_crashes_nothing(told: Any, tmp_path: Path) -> None:
     bases(kind("gpt2-json"), tmp_path)
-    convert.write(plan_vocabulary(extend_vocab(convert.open(tmp_path / "base"), Addition(WORDS))), tmp_path / "out", witness="off")
+    revised = extend_vocab(convert.open(tmp_path / "base"), Addition(WORDS))
+    convert.write(plan_vocabulary(revised), tmp_path / "out", witness="off")
     manifest = json.loads((tmp_path / "out/weightsmith.json").read_text())
     manifest["options"]["vocabulary"] = told
     (tmp_path / "out/weightsmith.json").write_text(json.dumps(manifest))

@@ -1,6 +1,7 @@
 """convert chat-check: what counts as the same prompt, for templates of every kind and vocabularies whose ids have moved."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def test_templates_that_refuse_everything_prove_nothing(tmp_path: Path) -> None:
     (TEMPLATE.replace("assistant:", "{% if add_generation_prompt %}assistant:{% endif %}"), TEMPLATE,
      {"a call of a tool", "a question alone", "ends with an answer"}),
     (_EACH.replace("BODY", _LINE),
-     _EACH.replace("BODY", "{% if m['role'] == 'assistant' and loop.last %}A: {{ m['content'] }}\n{% else %}" + _LINE + "{% endif %}"),
+     _EACH.replace("BODY", "{% if m['role'] == 'assistant' and loop.last %}A: {{ m['content'] }}\n{% else %}" + _LINE
+                   + "{% endif %}"),
      {"a call of a tool", "ends with an answer", "an answer, and another", "an answer to go on with"}),
     (_EACH.replace("BODY", _LINE), _EACH.replace("BODY", "{% if m['content'] %}" + _LINE + "{% endif %}"),
      {"no words", "a call of a tool", "the tool's result", "behind the tool's result"}),
@@ -114,7 +116,7 @@ def test_a_trimmed_vocabulary_that_kept_the_prompts_tokens_gives_the_same_prompt
     with_template(tmp_path / "src", TEMPLATE)
     corpus = [str(message["content"]) for one in ASKED.values() for message in one.messages]
     corpus += [f"{role}: {text}\nassistant:" for text in corpus for role in ("system", "user", "assistant", "tool")]
-    corpus += [TEMPLATE] + ["\n".join(one) + "\nassistant:" for one in zip(corpus, corpus[1:], strict=False)]
+    corpus += [TEMPLATE] + ["\n".join(one) + "\nassistant:" for one in pairwise(corpus)]
     revised = trim_vocab(convert.open(tmp_path / "src"), corpus)
     convert.write(plan_vocabulary(revised), tmp_path / "out", verify="off")
     done = run("chat-check", tmp_path / "src", tmp_path / "out")

@@ -23,7 +23,10 @@ _TURNS = (
 )
 _ANSWERED = Conversation(_TURNS[-1].messages[:2], add_generation_prompt=False)
 _MARK = re.compile(r"<\|[A-Za-z_][\w ]{0,40}\|>|<(?:start_of_turn|end_of_turn)>|\[/?INST\]")
-_JINJA = "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_utils.py, executed on every validation, in a process of its own"
+_JINJA = (
+    "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_utils.py, executed on every validation, in a process of "
+    "its own"
+)
 
 
 @rule(
