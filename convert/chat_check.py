@@ -2,75 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from convert.auto_tokenizer import Built
 from convert.checkpoint import Checkpoint, read_bytes
+from convert.claims import vocabulary_edit
+from convert.common_tokens import Vocabularies, vocabularies
+from convert.conversations import ASKED
 from convert.edits.tokens import tokenizer_files
 from convert.prepare import identify
+from convert.templates import Answer, Conversation, Refused, answer
 from convert.tokenizing import has_tokenizer, installed
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, show
 from surgery.tokenizer.adapt import configuration
-from surgery.tokenizer.chat import Message, Risk, injection_risks, render
 from surgery.tokenizer.export import TokenizerFiles, export, own_template
-from surgery.tokenizer.facts import encoder, load
+from surgery.tokenizer.facts import encoder, load, token_text
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.processor import processor
 
-#: what is put to both sides: one turn, several, a system turn, other scripts, spaces and newlines at the ends
-CONVERSATIONS: Mapping[str, tuple[Message, ...]] = {
-    "one turn": ({"role": "user", "content": "How many ships came back?"},),
-    "three turns": (
-        {"role": "user", "content": "Hello"},
-        {"role": "assistant", "content": "Hello! What can I do for you?"},
-        {"role": "user", "content": "Count to three."},
-    ),
-    "system": (
-        {"role": "system", "content": "You answer in one sentence."},
-        {"role": "user", "content": "Why is the sea salty?"},
-    ),
-    "Chinese": ({"role": "user", "content": "请把这段话翻译成英文：床头柜上放着一本没有看完的小说。"},),  # noqa: RUF001
-    "code": ({"role": "user", "content": "Explain:\n\n```python\nprint( 'hi' )\n```"},),
-    "spaces": ({"role": "user", "content": "  spaces at both ends  "},),
-    "a newline first": ({"role": "user", "content": "\nbehind a newline"},),
-}
+_NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # tokens that templates may ask for by their part
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One conversation: what both sides make of it. A refusal of the template stands for ids."""
+    """One conversation: what both sides make of it, each as the ids of its prompt, or why its template refuses."""
 
     name: str
     source: tuple[int, ...] | str
     output: tuple[int, ...] | str
-    extended: bool = False  # the text is the same, and the output cuts it with tokens that the source lacks
+    same: bool
+    renumbered: bool = False  # the tokens are the same, under other ids
+    cut: str = ""  # the text is the same, and why it may be cut into other tokens
+    first: int = 0  # the first token that differs
 
     @property
-    def same(self) -> bool:
-        refused = isinstance(self.source, str) and isinstance(self.output, str)
-        return self.source == self.output or refused or self.extended
+    def refused(self) -> bool:
+        """Whether both sides refuse it, so that nothing was compared."""
+        return isinstance(self.source, str) and isinstance(self.output, str)
 
     @property
     def line(self) -> str:
         """The finding for a person."""
-        if self.extended:
-            return f"{self.name}: the same text, {len(self.source)} tokens became {len(self.output)}, some of them new"
-        if self.same:
-            told = "refused by both" if isinstance(self.source, str) else f"{len(self.source)} tokens, the same"
-            return f"{self.name}: {told}"
+        if isinstance(self.source, str) and isinstance(self.output, str):
+            if self.same:
+                return f"{self.name}: refused by both, so not compared ({self.source})"
+            return f"{self.name}: refused by both, for different reasons: the source ({self.source}), the output ({self.output})"
         if isinstance(self.source, str) or isinstance(self.output, str):
             refuser, why = ("source", self.source) if isinstance(self.source, str) else ("output", self.output)
             return f"{self.name}: the {refuser} refuses it ({why}), the other does not"
-        pairs = zip(self.source, self.output, strict=False)
-        at = next(
-            (place for place, (one, other) in enumerate(pairs) if one != other), min(len(self.source), len(self.output))
-        )
-        return f"{self.name}: {len(self.source)} and {len(self.output)} tokens, different from token {at} on"
+        if self.cut:
+            return f"{self.name}: the same text, {len(self.source)} tokens became {len(self.output)}, {self.cut}"
+        if self.same:
+            return f"{self.name}: {len(self.source)} tokens, the same{' under other ids' if self.renumbered else ''}"
+        return f"{self.name}: {len(self.source)} and {len(self.output)} tokens, different from token {self.first} on"
 
 
 @dataclass(frozen=True)
@@ -82,15 +71,27 @@ class ChatCheck:
     risks: tuple[str, ...]
 
     @property
+    def compared(self) -> int:
+        """How many conversations gave a prompt on some side."""
+        return sum(not prompt.refused for prompt in self.prompts)
+
+    @property
     def passed(self) -> bool:
-        return all(prompt.same for prompt in self.prompts)
+        return self.compared > 0 and all(prompt.same for prompt in self.prompts)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing differs, and nothing was compared."""
+        return not self.compared and all(prompt.same for prompt in self.prompts)
 
     @property
     def lines(self) -> list[str]:
         """All of it for a person."""
-        same = sum(prompt.same for prompt in self.prompts)
+        same = sum(prompt.same and not prompt.refused for prompt in self.prompts)
+        rest = len(self.prompts) - self.compared
+        told = f" ({rest} more are refused by both)" if rest else ""
         head = (
-            f"{same} of {len(self.prompts)} conversations give the same tokens; the source's prompt is {self.known_by}"
+            f"{same} of {self.compared} conversations give the same tokens{told}; the source's prompt is {self.known_by}"
         )
         return [head, *(f"  {prompt.line}" for prompt in self.prompts), *self.risks]
 
@@ -98,8 +99,11 @@ class ChatCheck:
         """The findings as JSON values."""
         return {
             "passed": self.passed,
+            "compared": self.compared,
             "known_by": self.known_by,
-            "conversations": [{"name": p.name, "same": p.same, "found": p.line} for p in self.prompts],
+            "conversations": [
+                {"name": p.name, "same": p.same, "refused": p.refused, "found": p.line} for p in self.prompts
+            ],
             "risks": list(self.risks),
         }
 
@@ -107,18 +111,70 @@ class ChatCheck:
 def chat_check(source: Checkpoint, output: Checkpoint) -> ChatCheck:
     """Both checkpoints' prompts for the same conversations. ``ConversionError`` where one has no template."""
     one, other = _Side.of(source, "source"), _Side.of(output, "output")
-    return ChatCheck(tuple(_prompt(name, one, other) for name in CONVERSATIONS), one.known_by, other.risks())
-
-
-def _prompt(name: str, one: _Side, other: _Side) -> Prompt:
-    source, output = (side.ids(CONVERSATIONS[name]) for side in (one, other))
-    extended = (
-        not isinstance(source, str)
-        and not isinstance(output, str)
-        and max(output, default=0) > one.max_id
-        and one.text(CONVERSATIONS[name]) == other.text(CONVERSATIONS[name])
+    both = vocabularies(source, output, vocabulary_edit(output))
+    names = _Names.of(both) if both is not None else None
+    answers = one.asked(ASKED.values()), other.asked(ASKED.values(), risks=True)
+    prompts = tuple(
+        _prompt(name, (one, other), (answers[0].prompts[at], answers[1].prompts[at]), names) for at, name in enumerate(ASKED)
     )
-    return Prompt(name, source, output, extended)
+    return ChatCheck(prompts, one.known_by, _risks(answers[1]))
+
+
+def _prompt(
+    name: str, sides: tuple[_Side, _Side], said: tuple[str | Refused, str | Refused], names: _Names | None
+) -> Prompt:
+    source, output = (one.why if isinstance(one, Refused) else side.ids(one) for side, one in zip(sides, said, strict=True))
+    if isinstance(source, str) or isinstance(output, str):
+        return Prompt(name, source, output, source == output)
+    one, other = (names.of_ids(ids, side) if names is not None else ids for side, ids in enumerate((source, output)))
+    if one == other:
+        return Prompt(name, source, output, True, renumbered=source != output)
+    cut = names.cut(source, output) if names is not None and said[0] == said[1] else ""
+    pairs = enumerate(zip(one, other, strict=False))
+    first = next((place for place, (a, b) in pairs if a != b), min(len(source), len(output)))
+    return Prompt(name, source, output, bool(cut), cut=cut, first=first)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the ids of both sides stand for, named the same way on both."""
+
+    sides: tuple[Mapping[int, Any], Mapping[int, Any]]
+    specials: frozenset[Any]  # of the source: tokens that stand for themselves
+    replaced: bool  # whether the output's tokenizer is another model's
+
+    @classmethod
+    def of(cls, both: Vocabularies) -> _Names:
+        named = both.source, both.output
+        added = {token["content"] for token in both.one.table.get("added_tokens") or ()}
+        ids = {both.one.spelled[text] for text in added}
+        sides = tuple({place: token for token, place in one.items()} for one in named)
+        return cls((sides[0], sides[1]), frozenset(sides[0][place] for place in ids if place in sides[0]), both.replaced)
+
+    def of_ids(self, ids: Sequence[int], side: int) -> tuple[Any, ...]:
+        return tuple(self.sides[side].get(token, token) for token in ids)
+
+    def cut(self, source: Sequence[int], output: Sequence[int]) -> str:
+        """Why the same text may come in other tokens: the output has further ones, or its tokenizer is another model's.
+
+        A special token must stay one, whoever cuts the text around it.
+        """
+        one, other = self.of_ids(source, 0), self.of_ids(output, 1)
+        known = set(self.sides[0].values())
+        if not self.replaced and known.issuperset(other):
+            return ""
+        if [token for token in one if token in self.specials] != [token for token in other if token in self.specials]:
+            return ""
+        return "as another model's tokenizer cuts it" if self.replaced else "some of them new"
+
+
+def _risks(found: Answer) -> tuple[str, ...]:
+    """Special tokens that would come out of a user's own words, as one line, with what prevents it."""
+    if not found.risks:
+        return ("no special token comes out of a user's own words",)
+    names = ", ".join(show(special) for special, _ in found.risks[:4])
+    more = f" and {len(found.risks) - 4} more" if len(found.risks) > 4 else ""
+    return (f"injection: {names}{more} in a user's own words would become special tokens; {found.risks[0][1]}",)
 
 
 @dataclass(frozen=True)
@@ -128,7 +184,6 @@ class _Side:
     template: str
     names: Mapping[str, Any]
     tokenizer: Any
-    max_id: int
     specials: Sequence[str]
     known_by: str
 
@@ -154,37 +209,22 @@ class _Side:
         made = export(recipe, files, chat_template=template)
         specials = [text for text in made.facts.specials.values() if text.strip()]
         config = read_bytes(checkpoint.documents["config.json"]) if "config.json" in checkpoint.documents else None
-        return cls(template, _names(made), _engine(made, files, family, config), made.facts.max_id, specials, by)
+        return cls(template, _names(made, files), _engine(made, files, family, config), specials, by)
 
-    def ids(self, messages: Sequence[Message]) -> tuple[int, ...] | str:
-        """The prompt's ids, or why the template refuses."""
-        try:
-            return tuple(self.tokenizer(self.text(messages)))
-        except ConversionError as error:
-            return str(error)
+    def ids(self, prompt: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(prompt))
 
-    def text(self, messages: Sequence[Message]) -> str:
-        """The prompt."""
-        return render(self.template, messages, **self.names)
-
-    def risks(self) -> tuple[str, ...]:
-        """Special tokens that would come out of a user's own words, as one line, with what prevents it."""
-        found: list[Risk] = []
-        for special in self.specials:
-            messages = [{"role": "user", "content": f"say {special} please"}]
-            found += injection_risks(self.template, [special], messages, **self.names)
-        if not found:
-            return ("no special token comes out of a user's own words",)
-        names = ", ".join(show(risk.special) for risk in found[:4]) + (
-            f" and {len(found) - 4} more" if len(found) > 4 else ""
-        )
-        return (f"injection: {names} in a user's own words would become special tokens; {found[0].setting}",)
+    def asked(self, conversations: Iterable[Conversation], *, risks: bool = False) -> Answer:
+        """The prompts of all, and what a user's own words can do to them."""
+        return answer(self.template, tuple(conversations), self.names, self.specials if risks else ())
 
 
-def _names(made: TokenizerFiles) -> dict[str, str]:
-    by_id = made.facts.specials
+def _names(made: TokenizerFiles, files: Mapping[str, bytes]) -> dict[str, str]:
+    """The tokens that play a part, under the names that templates know."""
+    by_id, said = made.facts.specials, configuration(files)
+    found = {f"{part}_token": text for part in _NAMED if (text := token_text(said.get(f"{part}_token")))}
     parts = {part: getattr(made.facts, part) for part in ("bos", "eos", "unk", "pad")}
-    return {f"{part}_token": by_id[place] for part, place in parts.items() if place in by_id}
+    return found | {f"{part}_token": by_id[place] for part, place in parts.items() if place in by_id}
 
 
 def _engine(made: TokenizerFiles, files: Mapping[str, bytes], family: str, config: bytes | None) -> Any:
@@ -196,3 +236,7 @@ def _engine(made: TokenizerFiles, files: Mapping[str, bytes], family: str, confi
     if "tokenizer.json" not in made:
         return processor(made["tokenizer.model"]).encode
     return encoder(load(as_tokenizer_json(files, partial(recipe_for, family))))
+
+
+#: the conversations that have neither tools nor an end of their own, as `apply_chat_template` takes them
+CONVERSATIONS = {name: tuple(one.messages) for name, one in ASKED.items() if one.plain}

@@ -14,6 +14,7 @@ from convert.checkpoint import Checkpoint, read_json
 from convert.checkpoint.files import list_folder
 from convert.common_tokens import Pairs, vocabularies
 from convert.manifest import NAME as MANIFEST
+from convert.new_rows import made_rows
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
 from convert.recipe import STEPS
@@ -79,21 +80,24 @@ def compared_tokens(source: Checkpoint, output: Checkpoint, asked: str = "") -> 
 
     ``asked`` is the user's word for rows that only one side has.
     """
-    both = vocabularies(source, output)
-    edit = _vocabulary_edit(output)
+    told = _vocabulary_told(output)
+    edit = vocabulary_edit(output)
+    both = vocabularies(source, output, edit)
     if both is None:
         return Compared(None, Asked(gone=asked, further=asked))
-    shared = both.pairs(by_part=edit == "transplant-tokenizer")
+    shared = both.pairs()
+    claimed = f"weightsmith.json says that {show(edit)} made them" if edit else ""
+    parts = f"{claimed}, and so its own begin and end texts" if both.replaced and both.ends(output.config) else ""
     if asked:
-        return Compared(shared, Asked(gone=asked, further=asked))
-    spoken, because = set(both.source.values()), "no token of the source's tokenizer has them"
+        return Compared(shared, Asked(gone=asked, further=asked, parts=parts))
+    spoken, because = set(both.one.spoken), "no token of the source's tokenizer has them"
     if (edit == "trim-vocab" and both.trimmed) or edit == "transplant-tokenizer":
-        spoken &= both.kept
+        spoken &= set(shared[0]) if shared is not None else spoken
         because = f"{edit}, which weightsmith.json names, left them out, as both tokenizers bear out"
     beyond = max(spoken, default=-1) + 1
-    claimed = f"weightsmith.json says that {show(edit)} made them, which cannot be made again without its tokens" if edit else ""
     idle = sorted(set(range(beyond)) - spoken), beyond
-    return Compared(shared, Asked(claimed=claimed, idle=idle, idle_because=because))
+    made = made_rows(both, told, source.config)
+    return Compared(shared, Asked(claimed=claimed, parts=parts, idle=idle, idle_because=because, made=made))
 
 
 def manifest_of(output: Checkpoint) -> Mapping[str, Any]:
@@ -106,10 +110,16 @@ def manifest_of(output: Checkpoint) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
 
 
-def _vocabulary_edit(output: Checkpoint) -> str:
+def _vocabulary_told(output: Checkpoint) -> Mapping[str, Any]:
+    """What the manifest says of an edit of the vocabulary."""
     options = manifest_of(output).get("options")
     told = options.get("vocabulary") if isinstance(options, Mapping) else None
-    edit = told.get("edit") if isinstance(told, Mapping) else None
+    return told if isinstance(told, Mapping) else {}
+
+
+def vocabulary_edit(output: Checkpoint) -> str:
+    """The edit of the vocabulary that the manifest names; empty where it names none."""
+    edit = _vocabulary_told(output).get("edit")
     return edit if isinstance(edit, str) else ""
 
 
@@ -137,4 +147,4 @@ def said_by(output: Checkpoint) -> str:
     """The edits that an output's manifest names, in words."""
     edits = manifest_of(output).get("edits")
     names = [one.get("do") for one in edits if isinstance(one, Mapping)] if isinstance(edits, list) else []
-    return ", ".join(show(name) for name in (*names, _vocabulary_edit(output)) if name)
+    return ", ".join(show(name) for name in (*names, vocabulary_edit(output)) if name)

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from convert.added import additions_of
+from convert.checkpoint import open_checkpoint
+from convert.common_tokens import vocabularies
 from convert.edits.checksum import check_total
+from convert.new_rows import made_rows
 from convert.planning import Plan, weakest
 from convert.verification.asked import Asked
 from convert.verification.movement import Lineage, prove
@@ -118,7 +121,7 @@ def verifier(
             output_variant=variant_of(plan.target),
             additions=additions_of(plan),
             shared=plan.shared,
-            asked=_asked(plan),
+            asked=_asked(plan, staged),
         )
         for one in plan.checkpoint.additions:
             if verdict.passed and one.options.get("total") is not None:
@@ -133,9 +136,13 @@ def verifier(
     return check
 
 
-def _asked(plan: Plan) -> Asked:
-    """What the plan allows its output."""
+def _asked(plan: Plan, staged: Path) -> Asked:
+    """What the plan allows its output, and how it begins rows that only the output has."""
     edit = plan.options.get("vocabulary")
-    said = f"{edit['edit']} was asked for" if edit else ""
-    parts = said if edit and edit["edit"] == "transplant-tokenizer" else ""
-    return Asked(shorter=plan.limited, gone=said, further=said, parts=parts)
+    if not edit:
+        return Asked(shorter=plan.limited)
+    both = vocabularies(plan.checkpoint, open_checkpoint(staged), edit["edit"])
+    made = made_rows(both, edit, plan.checkpoint.config) if both is not None else ()
+    said = f"{edit['edit']} was asked for"
+    parts = said if edit["edit"] == "transplant-tokenizer" else ""
+    return Asked(shorter=plan.limited, gone=said, further=said, parts=parts, made=made)

@@ -11,12 +11,19 @@ from convert.card.metadata import Wishes, metadata
 from convert.card.text import made_part, merged, safe_title
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact
+from convert.validate.card_text import block
 from convert.validate.rules.files import right_mode
 from convert.validate.subject import Subject
 from surgery.errors import ConversionError, StorageFailed, show
 from surgery.model import Model
 
 __all__ = ["Made", "Wishes", "make_card", "write_card"]
+
+
+_UNCLOSED = (
+    "README.md begins with a line of dashes and has no second one: what stands behind it is text and no metadata, and was kept "
+    "as text. If it was meant as metadata, end it with a line ---, take out the block above it, and make the card again"
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,6 @@ def make_card(source: str | Path, out: str | Path, wishes: Wishes | None = None)
 
     ``ConversionError`` where the README's block of YAML is damaged, since completing it would lose what it says.
     """
-    from huggingface_hub import ModelCard, ModelCardData
-
     wishes = wishes or Wishes()
     origin, result = Subject(open_checkpoint(source).path), Subject(out, name=wishes.name)
     if result.card.fault:
@@ -44,8 +49,11 @@ def make_card(source: str | Path, out: str | Path, wishes: Wishes | None = None)
     data, notes = metadata(wishes, result.card, origin, result)
     body = result.card.body if result.card.present else f"# {safe_title(wishes.name or result.path.name)}\n"
     text = merged(body, made_part(origin, result, data, _model(out, wishes.variant)))
-    block = ModelCardData(ignore_metadata_errors=True, **data).to_yaml()
-    return Made(str(ModelCard(f"---\n{block}\n---\n\n{text.lstrip()}", ignore_metadata_errors=True)), notes)
+    if result.card.unclosed:
+        notes = (*notes, _UNCLOSED)
+    head = f"---\n{block(data, result.card, origin.card)}\n---\n\n"
+    end = "\r\n" if "\r\n" in body else "\n"
+    return Made(head.replace("\n", end) + text.lstrip("\n\r"), notes)
 
 
 def write_card(out: str | Path, made: Made) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
+from convert.card.exactness import exactness
 from convert.report import size
 from convert.sizing import needs
 from convert.validate.rule import CONSUMERS
@@ -19,11 +20,6 @@ BEGIN = "<!-- weightsmith: from here on made from facts by `weightsmith card`; m
 END = "<!-- weightsmith: end of the part made from facts -->"
 _PART = re.compile(r"<!-- weightsmith: from here on.*?<!-- weightsmith: end of.*?-->", re.DOTALL)
 _CONTEXTS = (4096, 32768, 131072)
-_EXACT = {
-    "byte": "every stored number is a copy of one of the source, or a written zero or one",
-    "algebraic": "it computes the same real function; computed weights were rounded once",
-    "approximate": "weights were rounded more than the function needs, because it was asked for",
-}
 
 
 def merged(body: str, part: str) -> str:
@@ -60,8 +56,7 @@ def _origin(source: Subject, out: Subject, data: Mapping[str, Any]) -> Iterator[
         return
     come = f"from {f'`{origin}`, ' if origin else ''}the family `{out.source_family}`"
     yield f"Converted by weightsmith {told.get('version')} {come}, to `{told.get('target')}`."
-    exactness = str(told.get("exactness"))
-    yield f"Exactness: **{exactness}**: {_EXACT.get(exactness, 'see weightsmith.json')}."
+    yield from exactness(told)
     yield from (f"- {step}" for step in told.get("steps") or ())
     if left := told.get("left"):
         yield f"\nNot taken over: {'; '.join(f'{n} ({why})' for why, n in _counted(left))}."

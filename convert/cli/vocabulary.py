@@ -177,7 +177,7 @@ def merge_tokenizer_(
 @click.option("--size", type=click.IntRange(8), required=True, metavar="N", help="Pieces to train.")
 @click.option("--algorithm", type=click.Choice(["bpe", "unigram"]), default="bpe", show_default=True)
 @click.option(
-    "--coverage", type=click.FloatRange(0.9, 1.0), default=0.9995, show_default=True, help="Share of characters."
+    "--coverage", type=float, default=0.9995, show_default=True, help="Share of characters, 0.98 to 1."
 )
 @click.option("--longest-piece", type=click.IntRange(1, 64), default=8, show_default=True, help="In characters.")
 @debug_option
@@ -187,13 +187,19 @@ def train_pieces_(
     """Train the pieces to add, on text files, and write them as the SentencePiece model OUT."""
     from convert.edits.pieces import train
 
+    told: list[int] = []
+
     def progress(lines: int) -> None:
+        told.append(lines)
         click.echo(f"\r{lines:,} lines read", nl=False, err=True)
 
-    count = train(
-        corpus, out, size, algorithm=algorithm, coverage=coverage, longest_piece=longest_piece, progress=progress
-    )
-    click.echo(err=True)
+    try:
+        count = train(
+            corpus, out, size, algorithm=algorithm, coverage=coverage, longest_piece=longest_piece, progress=progress
+        )
+    finally:
+        if told:
+            click.echo(err=True)  # what comes next has a line of its own
     click.echo(f"{count} pieces\nwritten: {out}")
 
 

@@ -10,9 +10,10 @@ from convert.checkpoint import Checkpoint, open_checkpoint, open_sources
 from convert.edits.tokens import tokenizer_files
 from convert.prepare import open_artefact
 from convert.stream import Scratch, Source
+from convert.tokenizing import has_tokenizer
 from mappings.tokenizers import recipe_for
 from surgery.edits.vocabulary import Fill, mean_rows, mixed_rows, near_mean_rows, normal_rows, zero_rows
-from surgery.errors import UsageError, show
+from surgery.errors import ConversionError, UsageError, show
 from surgery.gathered import Mixture, mean_of, mixed
 from surgery.model import Artefact
 from surgery.tokenizer.alike import ids_by_bytes
@@ -55,12 +56,22 @@ class Donor:
     def __init__(self, artefact: Artefact) -> None:
         self.artefact = artefact
         checkpoint: Checkpoint = artefact.origin
-        value = as_tokenizer_json(tokenizer_files(checkpoint), partial(recipe_for, artefact.family))
+        files = tokenizer_files(checkpoint)
+        if not has_tokenizer(files):
+            raise ConversionError(
+                f"the donor {show(checkpoint.path.name)} has no tokenizer, so which of its rows are which tokens' is not known: "
+                "put its own tokenizer beside its weights, or choose another donor or another --init."
+            )
+        value = as_tokenizer_json(files, partial(recipe_for, artefact.family))
         self.ids = {token: place for token, place in ids_by_bytes(value).items() if place < artefact.model.facts["vocab"]}
 
     @classmethod
     def open(cls, place: str) -> Donor:
-        return cls(open_artefact(open_checkpoint(place)))
+        try:
+            artefact = open_artefact(open_checkpoint(place))
+        except ConversionError as refusal:
+            raise type(refusal)(f"the donor that --init names cannot be used: {refusal}") from refusal
+        return cls(artefact)
 
     def mixtures(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from convert.checkpoint import Checkpoint, read_bytes
 from convert.documents import is_licence
+from convert.tokenizing import has_tokenizer
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, LimitExceeded, StorageFailed, UsageError, show
 from surgery.tokenizer.donors import (
@@ -76,6 +77,11 @@ def read_tokens(source: str | Path) -> Addition:
     path = Path(source)
     if path.is_dir():
         files = folder_files(path)
+        if not has_tokenizer(files):
+            raise UsageError(
+                f"{show(str(source))} is a folder without a tokenizer (tokenizer.json, tokenizer.model, *.tiktoken, vocab.json), "
+                "so there are no tokens to add: name the folder of another model, or a file of tokens or words."
+            )
         value = as_tokenizer_json(files, partial(recipe_for, ""))
         return Addition(donor_tokens("tokenizer.json", json.dumps(value).encode()))
     data = read_file(path)

@@ -15,7 +15,7 @@ from typing import Any
 
 from convert.checkpoint.documents import parse_json
 from convert.report import size
-from convert.validate.card_text import read_card
+from convert.validate.card_text import block, read_card
 from convert.validate.rules.files import right_mode
 from convert.validate.rules.generation import NAME as GENERATION
 from convert.validate.rules.generation import idle_settings
@@ -178,16 +178,13 @@ def _card(subject: Subject, broken: set[str]) -> Rewrite | None:
     card = read_card(before)
     if not wanted or card.fault:
         return None
-    import yaml  # type: ignore[import-untyped]
-
     data = dict(card.data)
     if not card.texts("library_name"):
         data["library_name"] = "peft" if subject.kind == "adapter" else "transformers"
     if "pipeline-tag" in broken or "pipeline_tag" not in data:
         data["pipeline_tag"] = "image-text-to-text" if subject.is_wrapper else "text-generation"
-    block = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     body = card.body if card.present else f"\n# {subject.path.name}\n"
-    return Rewrite("README.md", before, f"---\n{block}---\n{body}")
+    return Rewrite("README.md", before, f"---\n{block(data, card)}\n---\n{body}")
 
 
 def _metadata(subject: Subject) -> Iterator[Repair]:

@@ -69,7 +69,7 @@ def main() -> None:
     from convert.verification.run import verify
 
     checkpoints = open_checkpoint(Path(task["source"])), open_checkpoint(Path(task["output"]))
-    asked = Asked(**task["options"].pop("asked"))
+    asked = Asked.from_json(task["options"].pop("asked"))
     verdict = verify(*checkpoints, asked=asked, **task["options"])
     json.dump(verdict.to_json(), sys.stdout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,16 @@ from torch import Tensor
 
 from convert.verification.asked import Asked
 from convert.verification.decoder import Decoder
+from convert.verification.made import matrices, remade
 from convert.verification.shared import Renumbered
 from convert.verification.verdict import Finding, Status
 from surgery.errors import listed
 
-_OUTSIZED = 4.0  # times the largest embedding that both have
+_OUTSIZED = 4.0  # times the largest row that both have: more is said, and nothing that a mean or a mixture is made of comes to it
+_ABSURD = 1000.0  # times that: no row that is to be trained begins so, whoever asked for it
+_SOME = 4096  # rows of a head that stand for all of them
+_UNKNOWN = ", and they cannot be made again here; if they were meant, say --other-rows"
+_AGAIN = ", and made again from the other rows they are what it says"
 _BLOCK = 1 << 20  # logits or embedding values at a time
 _SPAN = 1024  # rows of a head that are computed at a time
 
@@ -61,25 +67,63 @@ def other_rows(
 def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: Asked) -> Finding:
     decoder, rows = others.decoder, others.output
     told = f"{len(rows)} tokens ({listed(rows, 3)})"
+
+    def finding(status: Status, because: str) -> Finding:
+        return Finding("further tokens", "", told, status, because)
+
+    size = _largest(decoder, rows)
+    top = _top(decoder, rows, hidden, len(best)) if hidden is not None else torch.full_like(best, -torch.inf)
+    if not math.isfinite(size) or top.isnan().any() or (top == torch.inf).any():
+        return finding("fails", "their rows are no numbers: every logit beside them is lost")
+    proven, other = remade(decoder, asked.made)
+    if other:
+        return finding("fails", other)
+    known = bool(asked.made) and proven.issuperset(rows)
+    reason = asked.further or (asked.claimed if known else "")
+    times = max(size / largest if largest else math.inf, 0.0 if known else _head_times(others))
+    wins = int((top > best).sum())
+    if wins or times > _OUTSIZED:
+        often = f"they win at {wins} of {len(best)} positions over every token that the source has" if wins else ""
+        length = f"their rows are up to {times:.2g} times as large as any other" if times > _OUTSIZED else ""
+        status: Status = "warns" if reason else "open" if asked.claimed else "fails"
+        if times > _ABSURD and not known:
+            status = "fails"
+        more = _AGAIN if known else _UNKNOWN if status == "open" else ""
+        by = f"{reason or asked.claimed or 'nobody asked for them'}{more}"
+        return finding(status, f"{' and '.join(filter(None, (often, length)))}; {by}")
+    if known:
+        return finding("explained", f"{reason}{_AGAIN}")
+    why = "they are compared with nothing; no prompt made one of them the likeliest"
+    return finding("explained", f"{reason}: {why}") if reason else finding("warns", why)
+
+
+def _largest(decoder: Decoder, rows: Sequence[int]) -> float:
+    """The rms of the largest embedding; NaN or infinite where one is."""
     wide = max(1, _BLOCK // decoder.hidden)
     sizes = torch.cat([
         decoder.embed(torch.tensor(rows[at : at + wide])[:, None])[:, 0].double().square().mean(-1).sqrt()
         for at in range(0, len(rows), wide)
     ])  # fmt: skip
-    top = _top(decoder, rows, hidden, len(best)) if hidden is not None else torch.full_like(best, -torch.inf)
-    if not sizes.isfinite().all() or top.isnan().any() or (top == torch.inf).any():
-        return Finding("further tokens", "", told, "fails", "their rows are no numbers: every logit beside them is lost")
-    wins = int((top > best).sum())
-    if wins or float(sizes.max()) > _OUTSIZED * largest:
-        often = f"they win at {wins} of {len(best)} positions over every token that the source has" if wins else ""
-        size = f"their embeddings are up to {float(sizes.max()) / largest:.2g} times as large as any other" if not wins else ""
-        status: Status = "warns" if asked.further else "open" if asked.claimed else "fails"
-        by = asked.further or asked.claimed or "nobody asked for them"
-        return Finding("further tokens", "", told, status, f"{often or size}; {by}")
-    why = "they are compared with nothing; no prompt made one of them the likeliest"
-    if asked.further:
-        return Finding("further tokens", "", told, "explained", f"{asked.further}: {why}")
-    return Finding("further tokens", "", told, "warns", why)
+    return float(sizes.max()) if sizes.isfinite().all() else math.nan
+
+
+def _head_times(others: Others) -> float:
+    """How many times as large as any other row that was looked at the largest of these is, in a head of its own."""
+    decoder = others.decoder
+    names = matrices(decoder)
+    if len(names) < 2:
+        return 0.0
+    strange = set(others.output)
+    rest = [row for row in range(decoder.vocab) if row not in strange]
+    some = rest[:: max(1, len(rest) // _SOME)]
+
+    def largest(rows: Sequence[int]) -> float:
+        wide = max(1, _BLOCK // decoder.hidden)
+        blocks = (decoder.weights.embed(torch.tensor(rows[at : at + wide]), names[1]) for at in range(0, len(rows), wide))
+        return max((float(block.double().square().mean(-1).sqrt().max()) for block in blocks), default=0.0)
+
+    base = largest(some)
+    return largest(others.output) / base if base else 0.0
 
 
 def _top(decoder: Decoder, rows: list[int], hidden: Tensor, positions: int) -> Tensor:

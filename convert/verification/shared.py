@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -66,12 +67,16 @@ def shared_texts(texts: Sequence[Sequence[int]], ids: Sequence[int]) -> list[lis
 
 
 def moved_ids(meaning: Meaning | None, shared: tuple[Sequence[int], Sequence[int]]) -> Meaning | None:
-    """The source's meaning with its named tokens (eos ...) under the output's ids; one that the output lacks has none (-1)."""
+    """The source's meaning with its named tokens (eos ...) under the output's ids; one that the output lacks has none (-1).
+
+    An id beyond all rows, which configs may name, stays what it is where no id has moved.
+    """
     if meaning is None:
         return None
     number = dict(zip(*shared, strict=True))
+    beyond = max(number, default=-1) + 1 if all(one == other for one, other in number.items()) else math.inf
     named = {
-        name: None if found is None else tuple(sorted({number.get(token, -1) for token in found}))
+        name: None if found is None else tuple(sorted({number.get(t, t if t >= beyond else -1) for t in found}))
         for name, found in meaning.ids.items()
     }
     return replace(meaning, ids=named)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from surgery.errors import ConversionError, show
 
 Message = Mapping[str, Any]
+
+#: the time that templates are told, so that a prompt is the same whenever it is made
+MOMENT = datetime(2024, 7, 26, 12, 30)
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # names under which a message's thought is passed
+_MARK = "CONTINUE_FINAL_MESSAGE_TAG "  # the library's: a template that trims it is told by its last character
 
 PREVENTION = (
     "encode each message's content by itself with split_special_tokens=True and join the ids, or refuse such content; "
@@ -31,21 +38,52 @@ class Risk:
         return f"{where}: {show(self.special)} would become a special token; {self.setting}"
 
 
-def render(template: str, messages: Sequence[Message], *, add_generation_prompt: bool = True, **names: Any) -> str:
-    """The prompt; `names` are what a template may ask for: bos_token, tools ... Raises where the template refuses.
+def render(
+    template: str, messages: Sequence[Message], *, add_generation_prompt: bool = True, continue_final_message: bool = False,
+    now: datetime = MOMENT, **names: Any,
+) -> str:  # fmt: skip
+    """The prompt, as `apply_chat_template` renders it; `names` are what a template may ask for: bos_token, tools ...
 
-    A template is a stranger's program: its TypeError or division by zero is its own, and no bug of ours.
+    Raises where the template refuses. A template is a stranger's program: its TypeError or division by zero is its own, and
+    no bug of ours; and it may run or grow without end, so what strangers wrote is rendered by `convert.templates`. `now` is
+    what it is told of the time, and chance is none.
     """
+    random.seed(0)
     try:
-        prompt: str = _compiled(template).render(
-            messages=messages, add_generation_prompt=add_generation_prompt, **names
-        )
+        if continue_final_message:
+            return _continued(template, messages, now, add_generation_prompt, names)
+        prompt: str = _compiled(template, now).render(**_seen(messages, add_generation_prompt, names))
     except Exception as error:
         raise ConversionError(
             f"the chat template refuses these messages: {show(str(error), 300)} ({type(error).__name__}); correct the template, "
             "or take it from the model's repository"
         ) from error
     return prompt
+
+
+def _seen(messages: Sequence[Message], add_generation_prompt: bool, names: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a template sees: tools and documents are always there, and a thought under each of its names."""
+    told = []
+    for message in messages:
+        thought = next((message[key] for key in _THOUGHTS if message.get(key) is not None), None)
+        told.append(dict(message) if thought is None else {"thinking": thought, **message, "reasoning_content": thought})
+    given = {"tools": None, "documents": None, **names}
+    return {"messages": told, "add_generation_prompt": add_generation_prompt, **given}
+
+
+def _continued(
+    template: str, messages: Sequence[Message], now: datetime, add_generation_prompt: bool, names: Mapping[str, Any]
+) -> str:
+    """The prompt that breaks off where the last message's words end, for the model to go on with them."""
+    said = messages[-1].get("content")
+    if not isinstance(said, str) or "content" not in template:
+        raise ValueError("the last message has no content to continue, or the template does not read it")
+    marked = [*messages[:-1], {**messages[-1], "content": said + _MARK}]
+    prompt: str = _compiled(template, now).render(**_seen(marked, add_generation_prompt, names))
+    if said.strip() not in prompt or _MARK.strip() not in prompt:
+        raise ValueError("the last message does not appear in the prompt, so there is nothing to continue")
+    at = prompt.rindex(_MARK.strip())
+    return prompt[:at] if prompt[at : at + len(_MARK)] == _MARK else prompt[:at].rstrip()
 
 
 def check_template(template: str) -> None:
@@ -64,38 +102,77 @@ def check_template(template: str) -> None:
         ) from error
 
 
-def _compiled(template: str) -> Any:
-    """With the settings and names of transformers (utils/chat_template_utils.py)."""
-    from datetime import datetime
+def _compiled(template: str, now: datetime = MOMENT) -> Any:
+    """With the settings, names, filters and refusals of transformers 5.23 (utils/chat_template_utils.py:562-674)."""
     from json import dumps
 
     from jinja2 import nodes
-    from jinja2.exceptions import TemplateError
+    from jinja2.exceptions import SecurityError, TemplateError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
 
     class Generation(Extension):
-        """``{% generation %}``: marks what the assistant says, for training; the prompt is the same without it."""
+        """``{% generation %}``: marks what the assistant says, for training; the prompt is the same without it.
+
+        A block of its own, whose ``set`` ends with it, as where the library calls it.
+        """
 
         tags = {"generation"}  # noqa: RUF012 (an instance variable of Extension)
 
         def parse(self, parser: Parser) -> nodes.Node:
             line = next(parser.stream).lineno
-            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
+
+        def _said(self, caller: Callable[[], str]) -> str:
+            return caller()
+
+    class Dictionary:
+        """``dict(...)``, without what a class gives away."""
+
+        def __call__(self, *values: Any, **named: Any) -> dict[Any, Any]:
+            return dict(*values, **named)
+
+        def fromkeys(self, *values: Any) -> dict[Any, Any]:
+            return dict.fromkeys(*values)
+
+    class Names(Namespace):
+        """``namespace(...)``, without names that begin with an underscore."""
+
+        def __init__(*values: Any, **named: Any) -> None:
+            own, *rest = values
+            attributes = dict(*rest, **named)
+            for name in attributes:
+                Names.refuse(name)
+            Namespace.__init__(own, attributes)
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            Names.refuse(name)
+            Namespace.__setitem__(self, name, value)
+
+        @staticmethod
+        def refuse(name: Any) -> None:
+            if isinstance(name, str) and name.startswith("_"):
+                raise SecurityError(f"a namespace cannot have {name!r}, a name that begins with an underscore")
 
     def strftime_now(form: str) -> str:
-        return datetime.now().strftime(form)
+        return now.strftime(form)
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
-    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-        return dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+    def tojson(
+        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    ) -> str:
+        return dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = tojson
-    environment.globals |= {"raise_exception": refuse, "strftime_now": strftime_now}
+    environment.globals |= {
+        "raise_exception": refuse, "strftime_now": strftime_now, "dict": Dictionary(), "namespace": Names,
+    }  # fmt: skip
     return environment.from_string(template)
 
 

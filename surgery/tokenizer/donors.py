@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from surgery.errors import ConversionError, UsageError, show
@@ -21,6 +21,9 @@ from surgery.tokenizer.sources import (
 )
 
 Filter = Callable[[str], bool]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # which every SentencePiece model has, and no text
+_WORDS, _CHARACTERS = 5, 40  # that an entry of a word list has at most, in columns
 
 # Ideographs and what is written between them. Kana and hangul are left out: they are other languages' words.
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
@@ -39,7 +42,10 @@ def donor_tokens(name: str, data: bytes) -> tuple[bytes | str, ...]:
         ranks = read_tiktoken(name, data).ranks
         return tuple(token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1)
     if name.endswith(".txt"):
-        return words(name, data)
+        found = words(name, data)
+        _refuse_sentences(name, found)
+        return found
+    _refuse_text(name, data)
     return piece_texts(read_sentencepiece(name, data).pieces)
 
 
@@ -48,6 +54,7 @@ def donor_pieces(name: str, data: bytes) -> tuple[Piece, ...]:
     refuse_pointer(name, data)
     if name.endswith((".json", ".txt")) or looks_like_tiktoken(data):
         return ()
+    _refuse_text(name, data)
     return read_sentencepiece(name, data).pieces
 
 
@@ -76,6 +83,42 @@ def words(name: str, data: bytes) -> tuple[str, ...]:
         raise ConversionError(f"{show(name)} is not UTF-8 text ({show(str(error))}); save it as UTF-8") from error
     plain = dict.fromkeys(word for line in lines if (word := line.strip()))
     return tuple(dict.fromkeys(form for word in plain for form in ((f" {word}", word) if _spaced(word) else (word,))))
+
+
+def _refuse_text(name: str, data: bytes) -> None:
+    """Raises where a file is text: of the names that are left a SentencePiece model is meant, which is none."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return
+    if _CONTROL.search(text):
+        return
+    if text.lstrip().startswith(("{", "[")):
+        raise UsageError(
+            f"{show(name)} is JSON by its content, and by its name a SentencePiece model: if it is a tokenizer.json, give it a "
+            "name that ends with .json"
+        )
+    raise UsageError(
+        f"{show(name)} is text, and by its name a SentencePiece model: if it is a list of words, one a line, give it a name that "
+        "ends with .txt; if it is a corpus, train pieces on it first (surgery train-pieces), and add those"
+    )
+
+
+def _refuse_sentences(name: str, found: Sequence[str]) -> None:
+    """Raises where most lines are sentences: each would become one token, which no other text has."""
+    lines = dict.fromkeys(word.strip() for word in found)
+    long = [line for line in lines if len(line.split()) > _WORDS or _width(line) > _CHARACTERS]
+    if 2 * len(long) > len(lines):
+        raise UsageError(
+            f"{show(name)} is no list of words, one a line: {len(long)} of its {len(lines)} lines are longer than {_WORDS} words,"
+            f" {_CHARACTERS} letters or {_CHARACTERS // 2} ideographs, {show(long[0], 40)} for one. Each line would become one "
+            "token. If it is a corpus, train pieces on it first (surgery train-pieces CORPUS PIECES.model --size N), and add those"
+        )
+
+
+def _width(line: str) -> int:
+    """How wide it is in columns: an ideograph takes two, and says more."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in line)
 
 
 def _spaced(word: str) -> bool:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, UsageError, show
 
 _LONGEST = 4000  # bytes; sentencepiece leaves longer lines out without a word
+LEAST_COVERAGE = 0.98  # sentencepiece trainer_interface.cc
+#: what the library says of a corpus -> what that means
+_COMPLAINTS = (
+    (r"size too high .*<= (\d+)", "its text gives {0} at most. Give it more text, or ask for {0} or fewer (--size)"),
+    (r"smaller than required_chars. \d+ vs (\d+)",
+     "its characters alone are {0}, and each is a piece. Ask for more than {0} (--size), or leave out rare ones (--coverage)"),
+    (r"sentences_\.empty", "it has no text. Give it files with lines of text"),
+)  # fmt: skip
 _BREAKS = "。！？；.!?; ，,"  # noqa: RUF001 - Chinese full stops and commas
 
 
@@ -32,6 +41,11 @@ def train_pieces(
     """
     import sentencepiece
 
+    if not LEAST_COVERAGE <= coverage <= 1:
+        raise UsageError(
+            f"the coverage {coverage} is none that sentencepiece trains with: it takes {LEAST_COVERAGE} to 1. 0.9995 suits "
+            "Chinese and Japanese, 1.0 a small alphabet; fewer characters come of a larger corpus, or of --size"
+        )
     sentencepiece.set_min_log_level(2)
     written = io.BytesIO()
     try:
@@ -44,11 +58,16 @@ def train_pieces(
             shuffle_input_sentence=False, num_threads=threads, minloglevel=2, max_sentence_length=_LONGEST + 200,
         )  # fmt: skip
     except (RuntimeError, OSError, ValueError) as error:
-        raise ConversionError(
-            f"sentencepiece cannot train {size} pieces on this corpus: {show(str(error), 300)}; give it more text, or "
-            "change the number of pieces or the coverage"
-        ) from error
+        raise ConversionError(f"sentencepiece cannot train {size} pieces on this corpus: {_because(str(error))}") from error
     return written.getvalue()
+
+
+def _because(complaint: str) -> str:
+    """What sentencepiece says, and what to do about it."""
+    for pattern, told in _COMPLAINTS:
+        if found := re.search(pattern, complaint):
+            return told.format(*found.groups())
+    return f"{show(complaint, 300)}; give it more text, or change the number of pieces or the coverage"
 
 
 def _lines(corpus: Iterable[str]) -> Iterator[str]:

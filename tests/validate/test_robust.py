@@ -122,6 +122,28 @@ def test_nothing_in_a_chat_template_reaches_the_machine(tmp_path: Path) -> None:
     assert "chat-template-render" in {finding.rule.id for finding in report.findings}
 
 
+@pytest.mark.parametrize("endless", [
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ 'x' * 4000000000 }}",
+    "{% set ns = namespace(s='xy') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+])  # fmt: skip
+def test_a_chat_template_without_end_is_a_finding(endless: str, tmp_path: Path) -> None:
+    made = good()
+    made.template = endless
+    report = validate(made.write(tmp_path / "made"))
+    found = {finding.rule.id: finding for finding in report.findings}
+    assert {"chat-template-render", "chat-template-syntax"} & found.keys()
+
+
+@pytest.mark.parametrize("used", [
+    "{% generation %}{{ m.content }}{% endgeneration %}", "{{ strftime_now('%Y') }}{{ m.content }}",
+])  # fmt: skip
+def test_what_the_library_gives_to_templates_is_no_finding(used: str, tmp_path: Path) -> None:
+    made = good()
+    made.template = "{% for m in messages %}" + used + "{% endfor %}"
+    report = validate(made.write(tmp_path / "made"))
+    assert not {finding.rule.id for finding in report.findings} & {"chat-template-render", "chat-template-syntax"}
+
+
 def test_files_that_cannot_be_read_are_findings(tmp_path: Path) -> None:
     path = good().write(tmp_path / "made")
     if os.geteuid() == 0:

@@ -30,7 +30,7 @@ def test_equal_prompts_pass_and_the_risk_is_told(tmp_path: Path) -> None:
         with_template(tmp_path / name, TEMPLATE)
     done = run("chat-check", tmp_path / "src", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "7 of 7 conversations give the same tokens" in done.output
+    assert "19 of 19 conversations give the same tokens" in done.output
     assert "injection: '<|end|>'" in done.output and "split_special_tokens=True" in done.output
 
 
@@ -40,7 +40,7 @@ def test_a_template_that_strips_is_found_where_it_matters_and_only_there(tmp_pat
     done = run("chat-check", tmp_path / "src", tmp_path / "out", "--json")
     assert isinstance(done.exception, VerificationFailed)
     found = {entry["name"]: entry["same"] for entry in json.loads(done.stdout)["conversations"]}
-    assert [name for name, same in found.items() if not same] == ["spaces", "a newline first"]
+    assert [name for name, same in found.items() if not same] == ["spaces", "a newline first", "several lines"]
 
 
 def test_a_turn_that_only_one_side_refuses_is_a_difference(tmp_path: Path) -> None:

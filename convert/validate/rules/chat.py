@@ -6,23 +6,27 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from convert.templates import Answer, Conversation, Refused, answer
 from convert.validate.rule import Found, rule
 from convert.validate.rules.generation import NAME as GENERATION
 from convert.validate.subject import Subject, said
 from convert.validate.vocabulary import SETTINGS
-from surgery.errors import ConversionError, listed, show
-from surgery.tokenizer.chat import check_template, render
+from surgery.errors import listed, show
 from surgery.tokenizer.facts import token_text
 
 FILE = "chat_template.jinja"
 _ANSWER = "Good day."
 _USER = {"role": "user", "content": "Hello"}
 _TURNS = (
-    [_USER],
-    [_USER, {"role": "assistant", "content": _ANSWER}, {"role": "user", "content": "How are you?"}],
+    Conversation((_USER,)),
+    Conversation((_USER, {"role": "assistant", "content": _ANSWER}, {"role": "user", "content": "How are you?"})),
 )
+_ANSWERED = Conversation(_TURNS[-1].messages[:2], add_generation_prompt=False)
 _MARK = re.compile(r"<\|[A-Za-z_][\w ]{0,40}\|>|<(?:start_of_turn|end_of_turn)>|\[/?INST\]")
-_JINJA = "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_utils.py, executed on every validation"
+_JINJA = (
+    "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_utils.py, executed on every validation, in a process of "
+    "its own"
+)
 
 
 @rule(
@@ -34,10 +38,8 @@ _JINJA = "jinja2 3.1 in the settings of transformers 5.23 utils/chat_template_ut
 )  # fmt: skip
 def chat_template_syntax(subject: Subject) -> Iterator[Found]:
     for name, template in templates(subject):
-        try:
-            check_template(template)
-        except ConversionError as error:
-            yield Found(name, str(error))
+        if fault := _rendered(subject, template).fault:
+            yield Found(name, fault)
 
 
 @rule(
@@ -49,17 +51,12 @@ def chat_template_syntax(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def chat_template_render(subject: Subject) -> Iterator[Found]:
     for name, template in templates(subject):
-        try:
-            check_template(template)
-        except ConversionError:
-            continue
-        for turns in _TURNS:
-            try:
-                prompt = render(template, turns, add_generation_prompt=True, **_names(subject))
-            except ConversionError as error:
-                yield Found(name, str(error))
+        found = _rendered(subject, template)
+        for one, prompt in zip(_TURNS, () if found.fault else found.prompts, strict=False):
+            if isinstance(prompt, Refused):
+                yield Found(name, prompt.why)
                 break
-            if any(message["content"] not in prompt for message in turns):
+            if any(message["content"] not in prompt for message in one.messages):
                 yield Found(name, f"the prompt {show(prompt)} lacks the words of the conversation")
                 break
 
@@ -147,13 +144,17 @@ def _behind_an_answer(subject: Subject, template: str) -> str:
 
     A conversation that ends with the answer shows which it is: there is no next turn to be opened.
     """
-    try:
-        prompt = render(template, _TURNS[-1][:2], add_generation_prompt=False, **_names(subject))
-    except ConversionError:
+    prompt = _rendered(subject, template).prompts[-1]
+    if isinstance(prompt, Refused):
         return ""  # chat-template-render tells
     behind = prompt.partition(_ANSWER)[2].lstrip()
     specials = sorted(_specials(subject), key=len, reverse=True)
     return next((token for token in specials if token in subject.vocabulary.ids and behind.startswith(token)), "")
+
+
+def _rendered(subject: Subject, template: str) -> Answer:
+    """What the template makes of each of the turns, and last of an answer; it is rendered once for all rules."""
+    return answer(template, (*_TURNS, _ANSWERED), _names(subject))
 
 
 def _specials(subject: Subject) -> set[str]:

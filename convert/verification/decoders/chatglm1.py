@@ -23,13 +23,14 @@ _ALPHA = math.sqrt(2 * 28)
 
 class ChatGLM1(Decoder):
     family = "chatglm1"
+    embedding, output = "transformer.word_embeddings.weight", "lm_head.weight"
 
     def __init__(self, weights: Weights, config: Config, variant: str | None = None) -> None:
         super().__init__(weights, config)
         self.layers, self.hidden = required(config, "num_layers"), required(config, "hidden_size")
         self.heads, self.eps = required(config, "num_attention_heads"), config["layernorm_epsilon"]
         self.dim = self.hidden // self.heads
-        self.vocab = weights.shape("lm_head.weight")[0]
+        self.vocab = weights.shape(self.output)[0]
 
     def project(self, x: Tensor, at: str) -> Tensor:
         return self.weights.linear(x, at + ".weight", at + ".bias")
@@ -38,7 +39,7 @@ class ChatGLM1(Decoder):
         return layer_norm(x, self.weights.vector(at + ".weight"), self.weights.vector(at + ".bias"), self.eps)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self.weights.embed(ids, "transformer.word_embeddings.weight")
+        return self.weights.embed(ids, self.embedding)
 
     def attention(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
         at = f"transformer.layers.{layer}."

@@ -27,7 +27,8 @@ class GPT2(Decoder):
         compiled = _COMPILED if any(name.startswith(_COMPILED) for name in weights.names) else ""
         self.prefix = next((p for p in (f"{compiled}transformer.", compiled) if weights.has(p + "wte.weight")), "")
         tied = config["tie_word_embeddings"]
-        self.output = self.prefix + "wte.weight" if tied else f"{compiled}lm_head.weight"
+        self.embedding = self.prefix + "wte.weight"
+        self.output = self.embedding if tied else f"{compiled}lm_head.weight"
         self.vocab = weights.shape(self.output)[0]
 
     def project(self, x: Tensor, at: str) -> Tensor:
@@ -40,7 +41,7 @@ class GPT2(Decoder):
 
     def embed(self, ids: Tensor) -> Tensor:
         at = self.weights.rows(self.prefix + "wpe.weight", 0, ids.shape[1])
-        return self.weights.embed(ids, self.prefix + "wte.weight") + at
+        return self.weights.embed(ids, self.embedding) + at
 
     def attention(self, layer: int, x: Tensor, ids: Tensor) -> Tensor:
         at = f"{self.prefix}h.{layer}."
