@@ -232,7 +232,7 @@ def compare(
             differences.append(Difference(text, want, got, reason(text)))
         elif decode is not None and own.decode is not None:
             said, again = own.decode(want), decode(got)
-            if said is not None and said != again:
+            if said is not None and said.strip(" ") != again.strip(" "):  # at its ends, each library has a rule of its own
                 back = f"its ids come back as {show(again, 30)}, not as {show(said, 30)}"
                 differences.append(Difference(text, want, got, back))
     return Check(own.name, len(strings), tuple(differences), own.independent)

@@ -112,7 +112,7 @@ def _refuse_sentences(name: str, found: Sequence[str]) -> None:
         raise UsageError(
             f"{show(name)} is no list of words, one a line: {len(long)} of its {len(lines)} lines are longer than {_WORDS} words,"
             f" {_CHARACTERS} letters or {_CHARACTERS // 2} ideographs, {show(long[0], 40)} for one. Each line would become one "
-            "token. If it is a corpus, train pieces on it first (surgery train-pieces CORPUS PIECES.model --size N), and add those"
+            "token. If it is a corpus, train pieces on it first (surgery train-pieces CORPUS PIECES.model --size N) and add those"
         )
 
 

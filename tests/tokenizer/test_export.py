@@ -69,15 +69,22 @@ def test_an_unlisted_sentencepiece_model_becomes_an_exact_tokenizer_json(setting
 
 
 @pytest.mark.parametrize("symbols", [(), USER], ids=str)
-def test_a_unigram_model_is_exact_or_gets_the_exact_class_because_of_a_tie(symbols: tuple[str, ...]) -> None:
-    model = sentencepiece_model(model_type="unigram", user_defined_symbols=symbols)
+def test_a_unigram_model_is_exact_but_for_ties_that_are_told(symbols: tuple[str, ...]) -> None:
+    files = written({"tokenizer.model": sentencepiece_model(model_type="unigram", user_defined_symbols=symbols)})
+    assert files.tokenizer_class == FAST and value_of(files)["model"]["type"] == "Unigram"
+    assert len(files.check.differences) <= 3
+    assert all("two ways of cutting with (nearly) equal scores" in one.reason for one in files.check.differences)
+    assert files.check.identical or str(files.check) in files.notices
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_unigram_model_that_differs_gets_the_class_that_runs_sentencepiece_unless_it_would_not_read_bytes(
+    fallback: bool,
+) -> None:
+    """The class gives exact ids, and reads a line end as <0x0A>."""
+    model = sentencepiece_model(model_type="unigram", user_defined_symbols=USER, byte_fallback=fallback)
     files = written({"tokenizer.model": model})
-    assert files.check.identical
-    if files.tokenizer_class == FAST:
-        assert value_of(files)["model"]["type"] == "Unigram"
-    else:
-        assert "two ways of cutting with (nearly) equal scores" in files.notices[0]
-        assert "not one of the known causes" not in files.notices[0]
+    assert files.tokenizer_class == (FAST if fallback else EXACT)
 
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30) | st.text(
@@ -101,10 +108,18 @@ def test_any_text_gets_sentencepieces_ids(text: str) -> None:
     assert tokenizer.encode(text, add_special_tokens=False).ids == own.encode(text)
 
 
-def test_a_model_whose_rules_have_no_counterpart_gets_the_class_that_runs_sentencepiece(tmp_path: Path) -> None:
+def test_a_model_whose_rules_have_no_counterpart_says_on_what_text_it_differs(tmp_path: Path) -> None:
+    files = written({"tokenizer.model": sentencepiece_model(normalization_rule_name="nmt_nfkc_cf")})
+    assert files.tokenizer_class == FAST
+    assert "which tokenizers applies to whole graphemes only" in files.notices[0]
+    tokenizer = auto_tokenizer(files, tmp_path)
+    assert tokenizer.decode(tokenizer("a b 🎉 𠮷")["input_ids"], skip_special_tokens=True) == "a b 🎉 𠮷"
+
+
+def test_without_bytes_to_read_such_a_model_gets_the_class_that_runs_sentencepiece(tmp_path: Path) -> None:
     from sentencepiece import SentencePieceProcessor
 
-    model = sentencepiece_model(normalization_rule_name="nmt_nfkc_cf")
+    model = sentencepiece_model(normalization_rule_name="nmt_nfkc_cf", byte_fallback=False)
     files = written({"tokenizer.model": model})
     assert files.tokenizer_class == EXACT
     assert "tokenizer.json" not in files
@@ -349,7 +364,7 @@ def test_a_chinese_llama_with_canonical_scores_is_no_longer_tied_and_gets_a_toke
 
 def padding_is_found(model: bytes, folder: Path) -> None:
     made = written({"tokenizer.model": model, "tokenizer_config.json": b'{"pad_token": "[PAD]"}'})
-    assert (made.tokenizer_class, made.facts.pad, made.facts.max_id) == (EXACT, 49953, 49953)
+    assert (made.tokenizer_class, made.facts.pad, made.facts.max_id) == (FAST, 49953, 49953)
     tokenizer = auto_tokenizer(made, folder)
     assert tokenizer.pad_token_id == 49953
     assert tokenizer("[PAD]")["input_ids"] == [1, 49953]

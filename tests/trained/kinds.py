@@ -38,7 +38,6 @@ class Kind:
     pattern: str = ""  # tiktoken's
     nfc: bool = False
     strips: frozenset[str] = frozenset()  # specials that eat the spaces around them
-    exact: bool = False  # only sentencepiece itself is exact
     moved: str = ""  # the known cause for which some text gets other ids, as the self-check says it
     chat: str | None = None
 
@@ -237,9 +236,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("mistral", "mistral", "mistral", _sp(Spelled(runs=2, size=32000), add_bos_token=True, add_eos_token=False, **_NAMED,
         added_tokens_decoder=_decoder(_LLAMA), legacy=True),
         "sentencepiece", _LLAMA, prefix=(1,), chat="mistral"),
-    Kind("chinese-llama", "llama", "chinese-llama", _chinese_llama, "sentencepiece", _LLAMA, prefix=(1,), exact=True),
+    Kind("chinese-llama", "llama", "chinese-llama", _chinese_llama, "sentencepiece", _LLAMA, prefix=(1,),
+        moved="share their score"),
     Kind("chinese-llama-2", "llama", "chinese-llama-2", _chinese_llama_2, "sentencepiece", {**_LLAMA, "<pad>": 32000},
-        prefix=(1,), strips=frozenset({"<pad>"}), exact=True),
+        prefix=(1,), strips=frozenset({"<pad>"})),
     Kind("qwen", "qwen", "qwen", _tiktoken("qwen.tiktoken", BY_ONE, 151643, "QWenTokenizer", model_max_length=32768,
         auto_map={"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}),
         "tiktoken", _from(151643, *_QWEN, *(f"<|extra_{number}|>" for number in range(205))), pattern=BY_ONE, nfc=True,

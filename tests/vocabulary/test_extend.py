@@ -193,13 +193,19 @@ def test_a_donor_gives_tokens_that_only_it_knows_their_place_among_shared_ones(t
     torch.testing.assert_close(new[first:], (old[5] + 2 * old[9]).expand(len(new) - first, -1), atol=1e-3, rtol=0)
 
 
-def test_published_scores_put_new_pieces_before_old_ones_and_say_which_class_that_needs(tmp_path: Path) -> None:
+def test_published_scores_put_new_pieces_before_old_ones_and_are_cut_as_sentencepiece_does(tmp_path: Path) -> None:
+    from sentencepiece import SentencePieceProcessor
+
     pieces_model(tmp_path / "base")
     addition = tmp_path / "addition.model"
     addition.write_bytes(sentencepiece_model())
     revised = extend_vocab(convert.open(tmp_path / "base"), read_addition(addition), scores="published")
-    assert revised.said["class"] == "SentencePieceBackend" and revised.files is not None
-    assert "tokenizer.json" not in revised.files
+    assert revised.said["class"] == "PreTrainedTokenizerFast" and revised.files is not None
+    own = SentencePieceProcessor(model_proto=revised.files["tokenizer.model"])
+    tokenizer = load(json.loads(revised.files["tokenizer.json"]))
+    for text in PROBE:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert ids == own.encode(text) and tokenizer.decode(ids).strip(" ") == own.decode(ids).strip(" "), text
 
 
 # Bad input: one paragraph, nothing written.

@@ -77,7 +77,7 @@ def extended_as_published(folder: Path, files: Mapping[str, bytes], addition: Pa
     convert.write(plan_vocabulary(revised), folder / "out", verify="off")
     assert load_file(folder / "out/model.safetensors")[EMBED].shape[0] == 49953
     config = json.loads((folder / "out/tokenizer_config.json").read_text())
-    assert config["tokenizer_class"] == "SentencePieceBackend"
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     return (folder / "out/tokenizer.model").read_bytes()
 
 

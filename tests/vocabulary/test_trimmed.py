@@ -30,7 +30,7 @@ from tests.vocabulary.test_extend import run
 from tests.vocabulary.test_kinds import SMALL, auto_tokenizer_of, model_of, rows_of
 
 #: but those that only sentencepiece runs, which are refused, and OpenAI's own two files, which lie beside no checkpoint
-TRIMMED = tuple(one for one in KINDS if not one.exact and one.name != "gpt2")
+TRIMMED = KINDS
 CODE = "def f(x):\n    if x:\n\n        return [\r\n\t\t1,\r\n\t]\r\n\r\n\r\n# end  \n"
 LINES = [line for line in lines(40) if line.isascii()]
 #: line ends of both kinds, runs of them, tabs and indentation: what reading by lines would lose
