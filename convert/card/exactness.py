@@ -55,7 +55,7 @@ def _transplanted(edit: Mapping[str, Any]) -> tuple[str, str]:
     return (
         f"the {_number(edit, 'shared')} tokens that both tokenizers have",
         f"**As a whole it is not the source's function**: its tokenizer is another model's ({show(edit.get('donor'))[1:-1]}), so "
-        f"that text is cut otherwise, and the rows of {made} tokens are approximations, each a sum of up to {k} rows of the source.",
+        f"that text is cut otherwise, and the rows of {made} tokens are approximations, sums of up to {k} rows of the source.",
     )
 
 
