@@ -18,12 +18,13 @@ from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import configuration, read_object
 from surgery.tokenizer.export import export
 from surgery.tokenizer.facts import encoder, token_text
+from surgery.tokenizer.fewer import agrees, fewer_pieces
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.kept import same, whole
 from surgery.tokenizer.named import named_texts, renumbered_config
-from surgery.tokenizer.probe import SAMPLES
+from surgery.tokenizer.probe import PROBE, SAMPLES
 from surgery.tokenizer.sources import spelled_ids
-from surgery.tokenizer.trim import kept_ids, trim
+from surgery.tokenizer.trim import Trim, kept_ids, trim
 from surgery.tokenizer.written import own_words, prompts
 
 _DOCUMENTS, _BEGIN = 64, 1 << 14  # of the corpus, and characters of each
@@ -59,6 +60,7 @@ class Whole:
     config: Mapping[str, Any]
     template: str | None
     said: tuple[str, ...]
+    pieces: bytes | None  # a SentencePiece model beside
 
 
 def opened(family: str, files: Mapping[str, bytes], folder: Path, texts: Iterable[str], library: AutoTokenizers | None) -> Whole:
@@ -73,7 +75,8 @@ def opened(family: str, files: Mapping[str, bytes], folder: Path, texts: Iterabl
         if theirs is not None:
             value, said = theirs.value, (*said, theirs.said)
     written = {name: data for name, data in made.items() if name not in models(made)}
-    return Whole(value, written, {**configuration(files), **read_object(made, "tokenizer_config.json")}, template, said)
+    config = {**configuration(files), **read_object(made, "tokenizer_config.json")}
+    return Whole(value, written, config, template, said, made.get("tokenizer.model"))
 
 
 def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimmed:
@@ -94,10 +97,12 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     after = whole(made.tokenizer_json)
     found = same(tokenizer, after, made.kept, chain(texts, asked.values()))
     config = renumbered_config(read_object(before.written, "tokenizer_config.json"), {old: n for n, old in enumerate(made.kept)})
+    beside = _pieces(before, made, after, (*begins(texts), *PROBE))
     return Trimmed(
         made.kept,
         {
             **before.written,
+            **beside,
             "tokenizer.json": _dumped(made.tokenizer_json),
             "tokenizer_config.json": _dumped(config, indent=2),
         },
@@ -116,6 +121,15 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
             *(f"  {n:<16} {len(tokenizer.encode(t).ids)} -> {len(after.encode(t).ids)}" for n, t in SAMPLES.items()),
         ),
     )
+
+
+def _pieces(before: Whole, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:
+    """The SentencePiece model with the kept pieces, where it gives the texts the trimmed tokenizer's ids."""
+    if before.pieces is None:
+        return {}
+    model = fewer_pieces(before.pieces, made.kept)
+    named = [token["content"] for token in made.tokenizer_json.get("added_tokens") or ()]
+    return {"tokenizer.model": model} if agrees(model, encoder(after), texts, named) else {}
 
 
 def models(files: Iterable[str]) -> tuple[str, ...]:

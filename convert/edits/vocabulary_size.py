@@ -58,7 +58,7 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
             f"{len(made.kept)} of {len(ids)} tokens are kept ({made.used} that the corpus uses, the rest to make those, to write "
             f"prompts and any other text, and special tokens), {made.dropped} dropped; rows: "
             f"{artefact.model.facts['vocab']} become {rows}",
-            *(f"{name} is left out: its ids are the old ones" for name in models(files)),
+            *(f"{name} is left out: its ids are the old ones" for name in models(files) if name not in made.files),
             *made.left,
             *(f"config.json: {_lost(fact, value)}" for fact, value in facts.items() if _gone(value, new)),
             *(settings.said if settings is not None else ()),
