@@ -9,8 +9,9 @@ from typing import Any
 from surgery.errors import ConversionError, listed, show
 from surgery.tokenizer import pipeline
 from surgery.tokenizer.alphabet import spell
-from surgery.tokenizer.leftmost import MARK, leftmost, never_made, unmarked
+from surgery.tokenizer.leftmost import MARK, leftmost, unmarked
 from surgery.tokenizer.merges import merges_by_rank, merges_by_score
+from surgery.tokenizer.pieces import never_made
 from surgery.tokenizer.pipeline import Json
 from surgery.tokenizer.recipe import Recipe, Special
 from surgery.tokenizer.sources import BpeFiles, Piece, SentencePieceModel, TiktokenRanks

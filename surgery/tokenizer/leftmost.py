@@ -23,23 +23,11 @@ import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from surgery.tokenizer.pieces import bare
 from surgery.tokenizer.pipeline import SPACE, Json, replace
 from surgery.tokenizer.sources import SentencePieceModel
 
 MARK = "\U0010fffe"  # a noncharacter: "intended for process-internal use", so that no text has it
 _FEW = 48  # alternatives that a place of the pattern tries one after the other
-
-
-def never_made(source: SentencePieceModel) -> frozenset[str]:
-    """Normal pieces that SentencePiece makes of no text: by themselves they come apart, and so they do anywhere."""
-    whole = bare(source.data)
-    return frozenset(
-        piece.text
-        for piece in source.pieces
-        if piece.kind == "normal" and len(piece.text) > 1
-        and whole.encode(piece.text.replace(SPACE, " "), out_type=str) != [piece.text]
-    )  # fmt: skip
 
 
 def unmarked(decoder: Json) -> Json:

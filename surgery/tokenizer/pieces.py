@@ -5,6 +5,7 @@ The order of the joined vocabulary is the base's pieces, then the addition's in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal
 from surgery.errors import ConversionError, quote, show
 from surgery.tokenizer.pipeline import SPACE
 from surgery.tokenizer.processor import parsed, processor
-from surgery.tokenizer.sources import FLOOR, Piece, read_sentencepiece
+from surgery.tokenizer.sources import FLOOR, Piece, SentencePieceModel, read_sentencepiece
 
 Scores = Literal["canonical", "published"]
 
@@ -82,26 +83,60 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     """The base model with these pieces behind its own; a space may be written as such.
 
     `chains` adds the steps between what the base cuts a word into and the word itself, without which BPE never reaches
-    it: a trained addition has them, a word list does not.
+    it: a trained addition has them, a word list does not. Both get the characters that the base spells in bytes: sentencepiece
+    joins those all the same, tokenizers does not.
+
+    With canonical scores, text without new pieces keeps its ids. So a word is left out where its pieces would be joined to an
+    old one that the base itself never makes.
     """
     read = read_sentencepiece("the base", base)
-    there = {piece.text for piece in read.pieces}
-    added: dict[str, None] = {}
-    duplicates: dict[str, None] = {}
-    skipped: dict[str, str] = {}
-    for piece in _chained(base, frozenset(there), pieces) if chains else pieces:
-        text = piece.replace(" ", SPACE)
-        reason = refusal(text)
-        if reason is not None:
-            skipped[text] = reason
-        elif text in there:
-            duplicates[text] = None
-        else:
-            added[text] = None
-            there.add(text)
+    there = frozenset(piece.text for piece in read.pieces)
+    wanted = Counter(word.replace(" ", SPACE) for word in pieces)
+    skipped = {text: reason for text in wanted if (reason := refusal(text)) is not None}
+    duplicates = tuple(text for text, times in wanted.items() if text in there or (times > 1 and text not in skipped))
+    unmade = never_made(read) if scores == "canonical" and read.algorithm == "bpe" else frozenset()
     lowest = 0.0 if scores == "published" else _lowest(parsed(base))
-    ranked = {text: 0.0 if scores == "published" else lowest - place for place, text in enumerate(added, 1)}
-    return _joined(base, ranked, tuple(duplicates), tuple(skipped.items()))
+    own = bare(base)
+    fresh = [text for text in wanted if text not in skipped and text not in there]
+    steps = {text: _steps(own, there, text, chains, scores) for text in fresh}
+    while True:
+        words = [text for text in steps if text not in skipped]
+        added = dict.fromkeys(step for text in words for step in steps[text] if step not in there and refusal(step) is None)
+        ranked = {text: 0.0 if scores == "published" else lowest - place for place, text in enumerate(added, 1)}
+        made = _joined(base, ranked, duplicates, tuple(skipped.items()))
+        revived = _made(made.model, unmade)
+        blamed = {
+            text: old for text in words for old in revived
+            if any(step in added and step in old and step != old for step in steps[text])
+        }  # fmt: skip
+        if not blamed:
+            return made
+        for text, old in blamed.items():
+            skipped[text] = f"with it the old piece {quote(old)} would come up in old text, which the base never cuts so"
+
+
+def _steps(own: Any, there: AbstractSet[str], text: str, chains: bool, scores: Scores) -> list[str]:
+    """What is added for a word, the word last; a published script adds nothing else."""
+    if chains:
+        return list(_chain(own, there, text))
+    return [*(one for one in text if one not in there and scores == "canonical"), text]
+
+
+def _made(model: bytes, unmade: AbstractSet[str]) -> list[str]:
+    """Those of these pieces that a model makes of their own text."""
+    whole = bare(model)
+    return [text for text in sorted(unmade) if whole.encode(text.replace(SPACE, " "), out_type=str) == [text]]
+
+
+def never_made(source: SentencePieceModel) -> frozenset[str]:
+    """Normal pieces that SentencePiece makes of no text: by themselves they come apart, and so they do anywhere."""
+    whole = bare(source.data)
+    return frozenset(
+        piece.text
+        for piece in source.pieces
+        if piece.kind == "normal" and len(piece.text) > 1
+        and whole.encode(piece.text.replace(SPACE, " "), out_type=str) != [piece.text]
+    )  # fmt: skip
 
 
 def _joined(
@@ -128,15 +163,13 @@ def refusal(text: str) -> str | None:
     return None
 
 
-def _chained(base: bytes, known: AbstractSet[str], words: Iterable[str]) -> Iterator[str]:
-    """Each word behind the steps to it, from the left; characters that the base spells in bytes are steps too."""
-    own = bare(base)
-    for word in words:
-        joined = ""
-        for part in _parts(own, known, word.replace(" ", SPACE)):
-            yield part
-            joined += part
-            yield joined
+def _chain(own: Any, known: AbstractSet[str], word: str) -> Iterator[str]:
+    """A word behind the steps to it, from the left; characters that the base spells in bytes are steps too."""
+    joined = ""
+    for part in _parts(own, known, word):
+        yield part
+        joined += part
+        yield joined
 
 
 def _parts(own: Any, known: AbstractSet[str], word: str) -> Iterator[str]:

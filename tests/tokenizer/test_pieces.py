@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError
+from surgery.tokenizer.export import export
 from surgery.tokenizer.pieces import add_piece, add_pieces, canonical, merge_sentencepiece
 from surgery.tokenizer.probe import PROBE, SAMPLES
 from surgery.tokenizer.sources import read_sentencepiece
@@ -111,8 +113,9 @@ def test_new_scores_go_on_below_the_lowest_real_one_and_never_tie() -> None:
     lowest = min(piece.score for piece in model.pieces)
     model.pieces.add(piece="▁▁▁▁▁", score=-1e9)  # as Llama ranks its runs of spaces
     merged = read_sentencepiece("m", add_pieces(model.SerializeToString(), ["甲乙", "丙丁", "戊己"]).model)
-    assert [piece.score for piece in merged.pieces[-3:]] == [lowest - 1, lowest - 2, lowest - 3]
-    assert [piece.text for piece in merged.pieces[-3:]] == ["甲乙", "丙丁", "戊己"]
+    assert [piece.score for piece in merged.pieces[-9:]] == [lowest - place for place in range(1, 10)]
+    # characters first, which the base spells in bytes: tokenizers joins no bytes
+    assert [piece.text for piece in merged.pieces[-9:]] == ["甲", "乙", "甲乙", "丙", "丁", "丙丁", "戊", "己", "戊己"]
 
 
 def test_published_scores_are_zero_and_everything_before_stays_as_it_was() -> None:
@@ -134,6 +137,46 @@ def test_what_cannot_be_a_piece_is_skipped_with_the_reason() -> None:
     assert "甲乙" in merged.duplicates
     assert "甲乙" in merged.added
     assert "▁the" in merged.duplicates
+
+
+def words_beside_what_the_base_never_makes(base: bytes, words: list[str], texts: list[str]) -> None:
+    merged = add_pieces(base, words, chains=True)
+    old, new = processor(base), processor(merged.model)
+    for text in texts:
+        after = new.encode(text)
+        assert after == old.encode(text) or max(after) >= old.get_piece_size(), text
+    assert any("would come up in old text" in reason for _, reason in merged.skipped)
+
+
+def test_a_word_whose_steps_would_bring_an_old_piece_up_is_left_out() -> None:
+    """The base has a piece of three that no two of its pieces make; a step makes two of them, and old text would be cut anew."""
+    made = form.ModelProto.FromString(sentencepiece_model())
+    for character in "甲乙丙丁":
+        made.pieces.add(piece=character, score=-9000.0 - ord(character) / 1e5)
+    made.pieces.add(piece="甲乙丙", score=-1.0)
+    base = made.SerializeToString()
+    assert len(processor(base).encode("甲乙丙")) > 2
+    words_beside_what_the_base_never_makes(base, ["甲乙丁", "丙丁"], ["甲乙丙", "x甲乙丙丁", "丙丁甲乙丙"])
+
+
+@needs_shared
+def test_words_for_chinese_llama_2_leave_its_old_text_alone() -> None:
+    base = (TOKENIZERS / "chinese_llama2" / "vendor" / "tokenizer.model").read_bytes()
+    words_beside_what_the_base_never_makes(
+        base, ["越来越好", "意大利人", "我爱北京"], ["生活越来越难", "意大利的历史", "意大利人", "越来越好"]
+    )
+
+
+@needs_shared
+def test_pieces_with_characters_that_the_base_lacks_are_cut_alike_by_both_files() -> None:
+    llama = (TOKENIZERS / "llama2" / "vendor" / "tokenizer.model").read_bytes()
+    chinese = (TOKENIZERS / "chinese-sp-20000" / "chinese_sp.model").read_bytes()
+    pieces = [piece.text for piece in read_sentencepiece("c", chinese).pieces if piece.kind == "normal"][:3000]
+    merged = add_pieces(llama, pieces)
+    lacking = {character for piece in pieces for character in piece} - {p.text for p in read_sentencepiece("l", llama).pieces}
+    assert lacking <= {*merged.added}
+    made = export(recipe_for("llama", {"tokenizer.model": merged.model}), {"tokenizer.model": merged.model})
+    assert made.check.identical, str(made.check)
 
 
 def test_pieces_that_no_merge_reaches_are_reported() -> None:
@@ -161,12 +204,16 @@ def test_a_base_whose_scores_leave_no_room_is_refused() -> None:
         add_pieces(model.SerializeToString(), ["甲乙"])
 
 
+#: two pieces behind the characters that they need
+WORDS = ["甲", "乙", "甲乙", "丙", "丁", "丙丁"]
+
+
 def test_tied_pieces_are_scored_anew_behind_all_others() -> None:
     base = sentencepiece_model()
-    tied = add_pieces(base, ["甲乙", "丙丁"], "published").model
+    tied = add_pieces(base, WORDS, "published").model
     scored = read_sentencepiece("s", canonical(tied))
     assert scored.tied == 0
-    assert canonical(tied) == add_pieces(base, ["甲乙", "丙丁"]).model
+    assert canonical(tied) == add_pieces(base, WORDS).model
 
 
 def test_adding_a_piece_that_is_there_is_refused() -> None:
