@@ -17,6 +17,7 @@ from convert.prepare import plan_artefact
 from surgery.errors import ConversionError, quote
 from surgery.model import Artefact
 from surgery.tokenizer.facts import encoder
+from surgery.tokenizer.grow import Grown
 from surgery.tokenizer.kept import whole
 
 if TYPE_CHECKING:
@@ -61,6 +62,35 @@ def from_library(library: AutoTokenizers, folder: Path, value: Mapping[str, Any]
         f"tokenizer.json is what {library.name} makes of the source's: its {theirs.name}, which users of this model get, cuts "
         "some text otherwise than the file says",
     )
+
+
+def refuse_other_ids(
+    library: AutoTokenizers, folder: Path, grown: Grown, output: Artefact, texts: Iterable[str], named: Iterable[str], kept: bool
+) -> tuple[str, ...]:
+    """Says that the library, beside the output's config.json, gives texts the ids that an extended tokenizer has for them.
+
+    Text without a ``named`` token is put to the extended vocabulary's own engine. With ``kept``, text without new tokens must
+    also get the ids, framed and not, that the library gives it in the source's ``folder``. Raises at the first that does not.
+    """
+    theirs = library.of(folder) if kept else NotBuilt("")
+    built = library.build(grown.files, written_config(output))
+    if isinstance(built, NotBuilt):
+        raise ConversionError(f"{library.name} builds no tokenizer from the extended files ({built.reason}). {_REMEDY}")
+    names, count = tuple(named), 0
+    for text in texts:
+        plain, framed = (built.encode(text, framed=one) for one in (False, True))
+        fresh = max(framed, default=0) >= grown.first
+        wrong = not any(name in text for name in names) and plain != list(grown.after(text))
+        if isinstance(theirs, Built) and not fresh:
+            wrong |= [plain, framed] != [theirs.encode(text, framed=one) for one in (False, True)]
+        if wrong:
+            raise ConversionError(
+                f"{library.name} takes {built.name} for a model of this type, which would give {quote(text, 40)} other ids than "
+                f"the extended vocabulary has for it. {_REMEDY}"
+            )
+        count += 1
+    as_before = ", and those without new tokens the source's" if isinstance(theirs, Built) else ""
+    return (f"{count} texts, some with special tokens inside, get these ids{as_before} as {library.name} loads the output",)
 
 
 def refuse_other_tokens(made: Trimmed, artefact: Artefact, library: AutoTokenizers) -> tuple[str, ...]:

@@ -12,29 +12,35 @@ Tokens alone decide what is written, so plans of the same input are the same.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from convert.auto_tokenizer import AutoTokenizers
 from convert.checkpoint import Checkpoint
 from convert.edits.initial import fill_of
+from convert.edits.loaded import Theirs, from_library, refuse_other_ids
 from convert.edits.pieces import by_reason
 from convert.edits.tokens import tokenizer_files, tokenizer_names
 from convert.planning import Plan, document
 from convert.prepare import plan_artefact
-from convert.tokenizing import has_tokenizer
+from convert.tokenizing import has_tokenizer, installed
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.edits.vocabulary import extend_rows
 from surgery.errors import ConversionError, listed, quote, show
 from surgery.model import Artefact
+from surgery.tokenizer.adapt import configuration
 from surgery.tokenizer.check import Encode
-from surgery.tokenizer.grow import Addition, Grown, grow
+from surgery.tokenizer.facts import token_text
+from surgery.tokenizer.grow import Addition, Grown, as_tokenizer_json, grow
 from surgery.tokenizer.pieces import Scores
-from surgery.tokenizer.probe import PROBE, SAMPLES
+from surgery.tokenizer.probe import PROBE, SAMPLES, specials_inside
 
 _TEXTS, _LONGEST = 8, 128  # texts for the effect, and tokens of each
+_SPECIALS = 8  # tokens that are put into text
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,10 @@ def extend_vocab(
     ``init`` is what ``--init`` takes; ``pad_to`` rounds the number of rows up; ``measure`` adds texts, by name, to those on
     which the tokenizers are compared.
     """
-    files = own_files(artefact)
+    files, library = own_files(artefact), installed()
+    loaded = _as_loaded(artefact, files, library) if library is not None else None
+    if loaded is not None:
+        files = {**files, "tokenizer.json": json.dumps(loaded.value, ensure_ascii=False).encode()}
     grown = grow(files, addition, recipe_of=partial(recipe_for, artefact.family), template=template_for, scores=scores)
     old = artefact.model.facts["vocab"]
     refuse_more_ids(artefact, grown.first)
@@ -81,8 +90,14 @@ def extend_vocab(
     fill = fill_of(init, artefact, grown, seed=seed, k=k)
     texts = {**SAMPLES, **(measure or {})}
     plain = [ids for text in texts.values() for ids in _cut(grown.after(text)) if ids and max(ids) < grown.first]
+    changed = extend_rows(artefact, count, fill, first=grown.first, rows=rows)
+    alike: tuple[str, ...] = ()
+    if library is not None:
+        kept = "tokenizer.json" in files and scores == "canonical"  # of a bare vocabulary file, its engine knows the ids
+        named = (*_named(files), *addition.atoms)
+        alike = refuse_other_ids(library, artefact.origin.path, grown, changed, _tried(files), named, kept)
     return Revised(
-        extend_rows(artefact, count, fill, first=grown.first, rows=rows),
+        changed,
         grown.files,
         (range(grown.first), range(grown.first)),
         {
@@ -90,10 +105,33 @@ def extend_vocab(
             "skipped": len(grown.skipped), "first": grown.first, "rows": rows, "init": init, "seed": seed, "k": k,
             "scores": scores, "pad_to": pad_to, "class": grown.tokenizer_class,
         },
-        (*_became(grown), f"rows: {old} become {rows}, the new ones {init}", *compared(grown, texts)),
+        (
+            *_became(grown), *((loaded.said,) if loaded is not None else ()),
+            f"rows: {old} become {rows}, the new ones {init}", *compared(grown, texts), *alike,
+        ),
         fresh=(grown.first, rows if grown.first + count >= old else grown.first + count),
         texts=tuple(plain[:_TEXTS]),
     )  # fmt: skip
+
+
+def _as_loaded(artefact: Artefact, files: Mapping[str, bytes], library: AutoTokenizers) -> Theirs | None:
+    """What the library makes of the source's tokenizer.json, where that is not what the file says."""
+    if "tokenizer.json" not in files:
+        return None
+    value = as_tokenizer_json(files, partial(recipe_for, artefact.family))
+    return from_library(library, artefact.origin.path, value, _tried(files))
+
+
+def _tried(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Texts, some with the special tokens inside that the files name."""
+    return (*PROBE[::4], *specials_inside(_named(files)[:_SPECIALS]))
+
+
+def _named(files: Mapping[str, bytes]) -> list[str]:
+    listed = json.loads(files["tokenizer.json"]).get("added_tokens") or () if "tokenizer.json" in files else ()
+    config = configuration(files)
+    names = [token["content"] for token in listed] or [token_text(config.get(f"{part}_token")) for part in ("bos", "eos", "unk")]
+    return [name for name in names if name]
 
 
 def plan_vocabulary(revised: Revised, **layout: Any) -> Plan:

@@ -30,6 +30,7 @@ FAST = "PreTrainedTokenizerFast"  # reads tokenizer.json and nothing else; a Lla
 EXACT = "SentencePieceBackend"  # transformers 5: runs sentencepiece on the vendor's file
 
 _CARRIED = ("model_max_length", "padding_side", "truncation_side")
+_FURTHER = ("additional_special_tokens", "extra_special_tokens")  # as transformers 4 and 5 call them
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,16 @@ def _built(
     made = facts(value, _names(recipe), template is not None, tokenizer)
     notices = (*_unused(source), *_unnamed(config, made))
     if isinstance(source, SentencePieceModel) and _needs_its_engine(source, recipe, check):
-        kept = {"tokenizer.model": source.data, **_configured(EXACT, recipe, config, template, value["added_tokens"])}
+        told = _configured(EXACT, recipe, config, template, value["added_tokens"], listed=True)
+        kept = {"tokenizer.model": source.data, **told}
         own = Check("sentencepiece, which the class runs on the vendor's own file", check.strings, independent=False)
         why = f"no tokenizer.json is written, as it would not be exact: {check}"
         return TokenizerFiles(
             MappingProxyType(kept), recipe.name, EXACT, made, own, (why, *notices), own_ids, own_ids.encode, specials
         )
     beside = _vendor(source)
-    said = value["added_tokens"] if beside else None
-    written = {"tokenizer.json": _json(value), **beside, **_configured(FAST, recipe, config, template, said)}
+    said = _configured(FAST, recipe, config, template, value["added_tokens"], listed=bool(beside))
+    written = {"tokenizer.json": _json(value), **beside, **said}
     if isinstance(source, SentencePieceModel):
         written["tokenizer_config.json"] = _for_llama_cpp(written["tokenizer_config.json"], source, recipe)
     differing = () if check.identical else (str(check),)
@@ -148,7 +150,7 @@ def _carried(
     tokenizer = load(source.value)
     added = source.value.get("added_tokens") or ()
     names = Recipe("carried", names=Names(*(_known(config, role, tokenizer) for role in ROLES)))
-    written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template)}
+    written = {"tokenizer.json": source.data, **_configured(FAST, names, config, template, added)}
     notices: list[str] = []
     if "tokenizer.model" in files:
         written["tokenizer.model"] = files["tokenizer.model"]
@@ -213,19 +215,20 @@ def _configured(
     recipe: Recipe,
     config: Mapping[str, Any],
     template: str | None,
-    added: Sequence[Mapping[str, Any]] | None = None,
+    added: Sequence[Mapping[str, Any]],
+    listed: bool = False,
 ) -> dict[str, bytes]:
-    """tokenizer_config.json and the template; `added` tokens are for whoever reads tokenizer.model, which lacks them."""
+    """tokenizer_config.json and the template; `added` tokens are `listed` for whoever reads tokenizer.model, which lacks them."""
     value: dict[str, Any] = {
         "tokenizer_class": tokenizer_class,
         **_names(recipe),
         "clean_up_tokenization_spaces": False,
     }
-    value |= {key: config[key] for key in _CARRIED if config.get(key) is not None}
+    value |= {key: config[key] for key in _CARRIED if config.get(key) is not None} | _further(config, added)
     if tokenizer_class == EXACT:
         value["legacy"] = True  # otherwise the dummy prefix is taken out of the model
         value["special_tokens_pattern"] = "bos" if recipe.prefix and recipe.prefix == (recipe.names.bos,) else "none"
-    if added is not None:
+    if listed:
         value["added_tokens_decoder"] = {
             str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added
         }
@@ -242,6 +245,14 @@ def _for_llama_cpp(config: bytes, source: SentencePieceModel, recipe: Recipe) ->
     """
     said = {"add_bos_token": recipe.prefix == (recipe.names.bos,), "add_prefix_space": source.dummy_prefix}
     return _json({**json.loads(config), **said}, indent=2)
+
+
+def _further(config: Mapping[str, Any], added: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The lists of further special tokens, less names that are no special tokens: those would get ids beyond the vocabulary."""
+    there = {token["content"] for token in added if token.get("special")}
+    listed = {key: config[key] for key in _FURTHER if isinstance(config.get(key), list)}
+    found = {key: [text for one in names if (text := token_text(one)) in there] for key, names in listed.items()}
+    return {key: names for key, names in found.items() if names}
 
 
 def own_template(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:

@@ -16,11 +16,12 @@ from surgery.errors import ConversionError
 from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
 from surgery.tokenizer.export import export
-from surgery.tokenizer.extend import add_special_tokens, as_text, extend_bpe
+from surgery.tokenizer.extend import Extension, add_special_tokens, as_text, extend_bpe
 from surgery.tokenizer.facts import Encode, encoder, is_byte_level, load
+from surgery.tokenizer.kept import whole
 from surgery.tokenizer.pieces import Merge, Scores, add_pieces, bare, left_out, merge_pieces, refusal
 from surgery.tokenizer.pipeline import SPACE
-from surgery.tokenizer.probe import PROBE
+from surgery.tokenizer.probe import PROBE, specials_inside
 from surgery.tokenizer.processor import processor
 from surgery.tokenizer.recipe import Recipe, Special
 from surgery.tokenizer.sources import (
@@ -82,7 +83,9 @@ def grow(
     """
     base = plain_model(files, recipe_of)
     if base is not None:
-        return _with_pieces(files, base, addition, recipe_of, template, scores)
+        grown = _with_pieces(files, base, addition, recipe_of, template, scores)
+        if "tokenizer.json" not in files or keeps(files["tokenizer.json"], grown):
+            return grown
     if scores == "published":
         raise ConversionError(
             "scores belong to SentencePiece models, and this tokenizer is a tokenizer.json that says more than its "
@@ -106,7 +109,7 @@ def plain_model(files: Files, recipe_of: RecipeOf) -> SentencePieceModel | None:
     value = read({"tokenizer.json": files["tokenizer.json"]}).value  # type: ignore[union-attr]
     if max(spelled_ids(value).values()) >= model.size:
         return None
-    own, theirs = processor(model.data), encoder(load(value))
+    own, theirs = processor(model.data), encoder(whole(value))
     same = all(own.encode(text) == theirs(text) for text in PROBE)
     return model if same else None
 
@@ -128,19 +131,63 @@ def _with_pieces(
         ties=recipe.ties or (scores == "published" and bool(merge.added)),
     )
     made = export(recipe, {**source, base.name: merge.model}, chat_template=template(recipe, files))
+    if "tokenizer.json" in files and "tokenizer.json" in made:
+        made = replace(made, files=as_it_stood(made, json.loads(files["tokenizer.json"])))
     cut = bare(base.data)
     texts = (*(piece.replace(SPACE, " ") for piece in merge.added), *atoms)
-    wanted = {word.replace(" ", SPACE) for word in words}
+    wanted = {word.replace(" ", SPACE) for word in words} | {piece.text for piece in addition.pieces}
     return Grown(
         dict(made), "pieces", made.tokenizer_class, base.size, tuple(map(str.encode, texts)),
         parts=tuple(tuple(cut.encode(text)) for text in texts),
         before=processor(base.data).encode, after=processor(merge.model).encode,
         old={bytes_of(piece.text, False): place for place, piece in enumerate(base.pieces)},
-        steps=0 if addition.pieces else sum(piece not in wanted for piece in merge.added),
+        steps=sum(piece not in wanted for piece in merge.added),
         duplicates=(*(piece for piece in merge.duplicates if piece in wanted), *(a for a in addition.atoms if a in there)),
         skipped=(*merge.skipped, *refused, *_no_text(addition.tokens)),
         unreachable=merge.unreachable, notices=made.notices,
     )  # fmt: skip
+
+
+#: what a tokenizer.json says of an added token, besides its text and id
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+_AROUND = ("post_processor", "truncation", "padding")
+_SPECIALS = 8  # that are put into text; all are looked for in the same way
+
+
+def as_it_stood(made: Files, old: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files with what the old tokenizer.json says of added tokens, and of what stands around a text."""
+    value = json.loads(made["tokenizer.json"])
+    flags = {token["content"]: {key: token[key] for key in _FLAGS if key in token} for token in old.get("added_tokens") or ()}
+    value["added_tokens"] = [{**token, **flags.get(token["content"], {})} for token in value["added_tokens"]]
+    value |= {key: old.get(key) for key in _AROUND}
+    config = json.loads(made["tokenizer_config.json"])
+    framed, plain = (list(encoder(whole(value), framed=both)("a")) for both in (True, False))
+    ids = {token["content"]: token["id"] for token in value["added_tokens"]}
+    bos, eos = (ids.get(config.get(f"{part}_token")) for part in ("bos", "eos"))
+    config |= {"add_bos_token": framed[:1] == [bos] != plain[:1], "add_eos_token": framed[-1:] == [eos] != plain[-1:]}
+    if "added_tokens_decoder" in config:
+        config["added_tokens_decoder"] = {
+            place: {**said, **flags.get(said["content"], {})} for place, said in config["added_tokens_decoder"].items()
+        }
+    return {
+        **made, "tokenizer.json": _dumped(value),
+        "tokenizer_config.json": (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode(),
+    }  # fmt: skip
+
+
+def keeps(tokenizer_json: bytes, grown: Grown) -> bool:
+    """Whether text without new tokens gets the ids that the old tokenizer.json gives it, with what stands around it."""
+    old = json.loads(tokenizer_json)
+    if "tokenizer.json" not in grown.files:
+        return False
+    before, after = whole(old), whole(json.loads(grown.files["tokenizer.json"]))
+    named = [token["content"] for token in old.get("added_tokens") or ()][:_SPECIALS]
+    for text in (*PROBE, *specials_inside(named)):
+        for framed in (False, True):
+            ids = list(encoder(after, framed)(text))
+            if max(ids, default=0) < grown.first and ids != list(encoder(before, framed)(text)):
+                return False
+    return True
 
 
 def merged(base: bytes, addition: Addition, scores: Scores) -> Merge:
@@ -155,7 +202,8 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     recipe = recipe_of(files)
     value = as_tokenizer_json(files, recipe_of)
     byte_level = is_byte_level(value)
-    grown = extend_bpe(value, addition.tokens)
+    first = max(spelled_ids(value).values()) + 1
+    grown = extend_bpe(value, addition.tokens) if addition.tokens else Extension(value, first, ())  # any model takes atoms
     atoms, refused = _atoms(addition.atoms, spelled_ids(grown.tokenizer_json).keys())
     joined = add_special_tokens(grown.tokenizer_json, atoms, special=addition.special)
     added = (*grown.added, *(_spelled(atom, byte_level) for atom in atoms))
