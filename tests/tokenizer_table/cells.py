@@ -133,7 +133,7 @@ def _right(vocabulary: Vocabulary, way: str, output: Output, base: Readings | No
         if None not in spoken:
             plain = len(parts) == 1 and parts[0] not in specials
             (right.text if plain else right.inside)[text] = "".join(map(str, spoken))
-        elif len(parts) > 1 and before is not None:
+        elif len(parts) > 1 and before is not None and not _fresh(here, place, output.first):
             right.inside[text] = str(before.decoded[at or 0])
     return right
 
