@@ -8,7 +8,7 @@ checkpoint runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,10 @@ class Built:
         """Ids of a text; ``framed`` is with what the tokenizer puts around it."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=framed)
         return list(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     @property
     def specials(self) -> tuple[str, ...]:

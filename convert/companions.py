@@ -59,6 +59,7 @@ def _tokenizers(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
         yield _not_compared("chat template", told["because"])
         return
     yield from _ids(told, compared)
+    yield from _texts(told, compared)
     yield from _prompts(told, compared)
 
 
@@ -113,6 +114,20 @@ def _ids(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
     elif cut:
         why = f"{cut} of {count} texts are cut with tokens that only one side has; the others have the ids they had"
         yield Finding("tokenizer", "", "", "warns", why)
+
+
+def _texts(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
+    """Texts that come back from equal ids, but not as they come back from the source's."""
+    number = dict(zip(*compared.shared, strict=True)) if compared.shared is not None else None
+    apart = []
+    for text, one, other, before, after in zip(told["texts"], *told["ids"], *told["decoded"], strict=True):
+        back, again = (each.strip(" ") for each in (before, after))  # at its ends, each class has a rule of its own
+        if _numbered(one, number) == other and back != again and again != text.strip(" "):
+            apart.append((text, back, again))
+    if apart:
+        text, back, again = apart[0]
+        why = f"{len(apart)} of {len(told['texts'])} texts come back otherwise from their ids, {show(text, 60)} for one"
+        yield Finding("decoded text", show(back, 60), show(again, 60), "fails", why)
 
 
 def _as_the_file_says(told: Mapping[str, Any], at: int, ids: list[int], number: Mapping[int, int] | None) -> bool:

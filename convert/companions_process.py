@@ -35,10 +35,12 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
         built = [library.of(folder) for folder in folders]
         both = [one for one in built if isinstance(one, Built)]
         if len(both) == len(built):
+            ids = [[one.encode(text, framed=True) for text in texts] for one in both]
             return {
                 "runner": library.name,
                 "texts": texts,
-                "ids": [[one.encode(text, framed=True) for text in texts] for one in both],
+                "ids": ids,
+                "decoded": [[one.decode(each) for each in own] for one, own in zip(both, ids, strict=True)],
                 "prompts": [_rendered(one.tokenizer) for one in both],
                 "own": _own(folders[0], texts),
             }
@@ -52,7 +54,9 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
     except Exception as error:  # the library raises nothing more special
         return {"because": f"{why}; tokenizers: {str(error)[:120]}"}
     ids = [[one.encode(text).ids for text in texts] for one in plain]
-    return {"runner": f"the tokenizers library ({why})", "texts": texts, "ids": ids, "prompts": None, "own": {}}
+    decoded = [[one.decode(each) for each in own] for one, own in zip(plain, ids, strict=True)]
+    runner = f"the tokenizers library ({why})"
+    return {"runner": runner, "texts": texts, "ids": ids, "decoded": decoded, "prompts": None, "own": {}}
 
 
 def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:

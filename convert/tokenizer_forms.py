@@ -22,6 +22,7 @@ from surgery.tokenizer.probe import PROBE, specials_inside
 
 #: tokens that are put into text; a vocabulary may have hundreds, and all are looked for in the same way
 _SPECIALS = 8
+_PLAIN = frozenset(PROBE)
 NO_LIBRARY: Final = "not compared as AutoTokenizer builds them: transformers is not installed"
 
 Ids = Callable[[str, bool], list[int]]  # of a text; framed, with what stands around it
@@ -43,14 +44,18 @@ class _Judge:
     name: str
     ids: Ids
     also: Ids | None = None
+    text: Callable[[list[int]], str | None] | None = None  # of the ids of plain text
 
     def wrong(self, out: Built, text: str) -> str | None:
-        """How the ids that the library gives to a text differ, or None."""
+        """How the ids that the library gives to a text differ, or what it makes of them again; None where neither does."""
         for framed in (False, True):
             want = self.ids(text, framed)
             got = _asked(out, text, framed)
             if got != want and (self.also is None or got != self.also(text, framed)):
                 return f"{quote(text, 40)} gets {show(got, 60)} instead of {show(want, 60)}"
+            back = self.text(want) if self.text is not None and got == want and not framed and text in _PLAIN else None
+            if back is not None and back.strip(" ") != (again := out.decode(got)).strip(" "):
+                return f"the ids of {quote(text, 40)} come back as {quote(again, 40)}"
         return None
 
 
@@ -108,9 +113,9 @@ def _judge(made: TokenizerFiles, theirs: Built | NotBuilt) -> _Judge:
         def of_engine(text: str, framed: bool) -> list[int]:
             return [*(own.front if framed else ()), *own.encode(text)]
 
-        return _Judge(own.name, of_engine, of_files)
+        return _Judge(own.name, of_engine, of_files, own.decode)
     if isinstance(theirs, Built):
-        return _Judge("SRC's own files", lambda text, framed: _asked(theirs, text, framed))
+        return _Judge("SRC's own files", lambda text, framed: _asked(theirs, text, framed), text=theirs.decode)
     return _Judge("the tokenizer.json itself", of_files)
 
 

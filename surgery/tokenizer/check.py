@@ -188,6 +188,7 @@ class Truth:
     name: str
     encode: Encode
     front: tuple[int, ...]  # what stands in front of a text
+    decode: Decode | None = None  # of ids of plain text
 
 
 def truth(own: Engine, added: Iterable[Mapping[str, Any]], front: tuple[int, ...]) -> Truth:
@@ -213,7 +214,7 @@ def truth(own: Engine, added: Iterable[Mapping[str, Any]], front: tuple[int, ...
                 at, strip = match.end(), token["rstrip"]
         return found
 
-    return Truth(own.name, encode, front)
+    return Truth(own.name, encode, front, own.decode)
 
 
 def compare(

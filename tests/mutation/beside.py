@@ -128,6 +128,7 @@ MISTAKES: dict[str, Edit] = {
     "lower case": _json("tokenizer.json", lambda value: value.update(normalizer={"type": "Lowercase"})),
     "no post-processor": _json("tokenizer.json", lambda value: value.update(post_processor=None)),
     "another pre-tokenizer": _json("tokenizer.json", lambda value: value.update(pre_tokenizer=_UNCUT)),
+    "no decoder": _json("tokenizer.json", lambda value: value.update(decoder=None)),
     "special tokens forgotten": _json("tokenizer.json", lambda value: value.update(added_tokens=[])),
     "template: another mark": _template(TEMPLATE.replace("<|{{", "<{{")),
     "template: content trimmed": _template(TEMPLATE.replace("m['content']", "m['content'] | trim")),
@@ -238,7 +239,8 @@ def _tokenizer(folder: Path) -> Any:
 
 def _tokens(folder: Path) -> Any:
     tokenizer = _tokenizer(folder)
-    return [tokenizer(text)["input_ids"] for text in TEXTS]
+    ids = [tokenizer(text)["input_ids"] for text in TEXTS]
+    return ids, [tokenizer.decode(one) for one in ids]
 
 
 def _prompts(folder: Path) -> Any:

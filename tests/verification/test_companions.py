@@ -65,6 +65,14 @@ def no_post_processor(value: dict[str, Any]) -> None:
     value["post_processor"] = None
 
 
+def no_decoder(value: dict[str, Any]) -> None:
+    value["decoder"] = None
+
+
+def test_a_tokenizer_that_reads_its_ids_otherwise_fails(base: Path, tmp_path: Path):
+    assert status(base, changed(base, tmp_path / "out", "tokenizer.json", no_decoder)) == {"decoded text": "fails"}
+
+
 @pytest.mark.parametrize("edit", [few_merges, lower_case, no_post_processor], ids=lambda edit: edit.__name__)
 def test_a_tokenizer_that_cuts_text_otherwise_fails(base: Path, tmp_path: Path, edit: Callable[[dict[str, Any]], None]):
     assert status(base, changed(base, tmp_path / "out", "tokenizer.json", edit))["tokenizer"] == "fails"
