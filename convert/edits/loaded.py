@@ -77,10 +77,12 @@ def refuse_other_ids(
     if isinstance(built, NotBuilt):
         raise ConversionError(f"{library.name} builds no tokenizer from the extended files ({built.reason}). {_REMEDY}")
     names, count = tuple(named), 0
+    file = grown.files.get("tokenizer.json")
+    says = encoder(whole(json.loads(file))) if file is not None else grown.after  # known to differ on some text, which was said
     for text in texts:
         plain, framed = (built.encode(text, framed=one) for one in (False, True))
         fresh = max(framed, default=0) >= grown.first
-        wrong = not any(name in text for name in names) and plain != list(grown.after(text))
+        wrong = not any(name in text for name in names) and plain not in (list(grown.after(text)), list(says(text)))
         if isinstance(theirs, Built) and not fresh:
             wrong |= [plain, framed] != [theirs.encode(text, framed=one) for one in (False, True)]
         if wrong:
