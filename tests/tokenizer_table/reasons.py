@@ -32,7 +32,7 @@ def _each(ways: tuple[str, ...], *vocabularies: str, **reason: Any) -> tuple[Rea
 REASONS: Final[tuple[Reason, ...]] = (
     Reason("the output has none", reader="sentencepiece", said="no tokenizer.model is written"),
     *_each(
-        ("*",), "chinese-llama*", "chinese_llama*", reader="transformers*", parts=_NUMBERS,
+        ("*",), "chinese-llama*", "vendor chinese_llama*", reader="transformers*", parts=_NUMBERS,
         why="tied pieces of characters that lower pieces have too, where an order of merges has to do",
     ),
     *_each(
@@ -40,31 +40,47 @@ REASONS: Final[tuple[Reason, ...]] = (
         why="two ways of cutting with nearly equal scores: SentencePiece adds in float32, tokenizers in float64",
     ),
     *_each(
-        ("*",), "baichuan1", reader="transformers*", parts=(*_NUMBERS, "text", "inside"),
+        ("*",), "*baichuan1", reader="transformers*", parts=(*_NUMBERS, "text", "inside"),
         why="combining marks, whose order Unicode's NFKC changes and SentencePiece's does not",
     ),
     *_each(
-        ("*",), "minicpm3*", parts=_NUMBERS,
+        ("*",), "*minicpm3*", parts=_NUMBERS,
         why="the library's Llama class reads this file otherwise than it says, in 5 otherwise than in 4, and OUT follows",
+    ),
+    *_each(
+        ("*",), "vendor chatglm?", "vendor gpt2", parts=(*_NUMBERS, "text"),
+        why="the vendor's code does not look for special tokens in a text, as the library does with every tokenizer.json",
+    ),
+    *_each(
+        ("*",), "vendor qwen*", reader="llama.cpp", parts=(*_NUMBERS, "text"),
+        why="llama.cpp does not normalise text (NFC), and takes pieces such as </s> for special tokens",
+    ),
+    *_each(
+        _OWN_LAYOUT, "vendor qwen1", reader="llama.cpp", said="AttributeError",
+        why="llama.cpp's converter of the vendor's layout runs the repository's code",
+    ),
+    *_each(
+        ("*",), "vendor baichuan2", reader="llama.cpp", parts=("text",),
+        why="a text that is longer than the room that llama-cpp-python gives it",
     ),
     Reason(
         "llama.cpp's converter knows a byte-level vocabulary by a hash of the ids of a published one", reader="llama.cpp",
         said="NotImplementedError: BPE pre-tokenizer was not recognized",
     ),
     *_each(
-        ("*",), "baichuan1", reader="llama.cpp", parts=(*_NUMBERS, "text", "inside"),
+        ("*",), "*baichuan1", reader="llama.cpp", parts=(*_NUMBERS, "text", "inside"),
         why="the model normalises text (nmt_nfkc) before it looks for pieces, which llama.cpp does not",
     ),
     Reason(
         "llama.cpp's converter takes only a tokenizer.model for this layout, and a trimmed one has none where text is normalised",
-        vocabulary="baichuan1", way="trimmed", reader="llama.cpp", said="FileNotFoundError",
+        vocabulary="*baichuan1", way="trimmed", reader="llama.cpp", said="FileNotFoundError",
     ),
     *_each(
-        ("*",), "chinese-llama-2", "chinese_llama2", "internlm", reader="llama.cpp", parts=_NUMBERS,
+        ("*",), "chinese-llama-2", "vendor chinese_llama2", "*internlm", reader="llama.cpp", parts=_NUMBERS,
         why="special tokens that take the spaces beside them, which llama.cpp leaves",
     ),
     *_each(
-        ("*",), "yi*", "gemma", reader="llama.cpp", parts=_NUMBERS,
+        ("*",), "*yi", "gemma", reader="llama.cpp", parts=_NUMBERS,
         why="a sign for a space (U+2581) that stands in the text and is a user-defined piece too",
     ),
     *_each(
@@ -76,23 +92,23 @@ REASONS: Final[tuple[Reason, ...]] = (
         said="it crashes",
     ),
     *_each(
-        ("converted", "transplanted"), "chatglm*", "glm4", reader="llama.cpp", parts=("framed",),
+        ("converted", "transplanted"), "*chatglm?", "*glm4", reader="llama.cpp", parts=("framed",),
         why="two tokens stand in front of a text, and llama.cpp puts one there",
     ),
     *_each(
-        _OWN_LAYOUT, "baichuan2", "minicpm", reader="llama.cpp", parts=(*_NUMBERS, "text"),
+        _OWN_LAYOUT, "*baichuan2", "minicpm", reader="llama.cpp", parts=(*_NUMBERS, "text"),
         why="llama.cpp's converter of the vendor's layout assumes a space in front, and asks no file",
     ),
     *_each(
-        _OWN_LAYOUT, "chatglm*", "glm4", reader="llama.cpp", said="KeyError: 'vocab_size'",
+        _OWN_LAYOUT, "*chatglm?", "*glm4", reader="llama.cpp", said="KeyError: 'vocab_size'",
         why="llama.cpp's converter of the vendor's layout reads a key that its published config does not have",
     ),
     *_each(
-        _OWN_LAYOUT, "yi*", "internlm*", reader="llama.cpp", said="SystemExit",
+        _OWN_LAYOUT, "*yi", "*internlm", "*internlm2", reader="llama.cpp", said="SystemExit",
         why="llama.cpp's converter knows no such layout",
     ),
     *_each(
-        ("specials",), "internlm2", reader="llama.cpp", said="IndexError",
+        ("specials",), "*internlm2", reader="llama.cpp", said="IndexError",
         why="llama.cpp's converter of the vendor's layout looks added tokens up in tokenizer.model",
     ),
 )  # fmt: skip

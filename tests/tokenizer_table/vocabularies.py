@@ -78,7 +78,8 @@ def vendors(figures: Figures, fuzzed: int = 0) -> Vocabulary:
     highest = max(max((max(ids, default=0) for ids in (*told.values(), *framed.values())), default=0), _largest(files))
     # a vocabulary file does not say how many special tokens stand behind it: their vendors' matrices have rows to spare
     rows_ = highest + 1 if "tokenizer.json" in files else -(-(highest + 1) // 512) * 512
-    return Vocabulary(figures.folder, figures.family, files, names, told.get, framed.get, _reader(files), texts, rows_)
+    name = f"vendor {figures.folder}"
+    return Vocabulary(name, figures.family, files, names, told.get, framed.get, _reader(files), texts, rows_)
 
 
 def every(fuzzed: int = 0) -> list[tuple[str, Callable[[], Vocabulary]]]:
