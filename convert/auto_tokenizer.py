@@ -8,6 +8,7 @@ checkpoint runs.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ class AutoTokenizers:
 
     def of(self, folder: Path) -> Built | NotBuilt:
         """The tokenizer of a folder as it is."""
-        with _quiet():
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the library deprecates is no fault of the folder's
             try:
                 built = Built(self._build(str(folder), trust_remote_code=False, local_files_only=True))
                 built.encode("a")

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 
 _LONG = 200  # characters of a library's message
 
@@ -18,10 +19,12 @@ def transformers(folder, texts):
     """AutoTokenizer, as a user loads the folder."""
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of many classes
-        return {"because": _said(error)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a config should call its rotation
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # of many classes
+            return {"because": _said(error)}
     ids = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     framed = [list(tokenizer(text)["input_ids"]) for text in texts]
     decoded = [tokenizer.decode(one, skip_special_tokens=False, clean_up_tokenization_spaces=False) for one in ids]
