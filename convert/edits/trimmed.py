@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -18,9 +19,9 @@ from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import configuration, read_object
 from surgery.tokenizer.export import export
 from surgery.tokenizer.facts import encoder, token_text
-from surgery.tokenizer.fewer import agrees, fewer_pieces
+from surgery.tokenizer.fewer import agrees, fewer_pieces, recut
 from surgery.tokenizer.grow import as_tokenizer_json
-from surgery.tokenizer.kept import same, whole
+from surgery.tokenizer.kept import Same, same, whole
 from surgery.tokenizer.named import named_texts, renumbered_config
 from surgery.tokenizer.probe import PROBE, SAMPLES
 from surgery.tokenizer.sources import spelled_ids
@@ -94,8 +95,7 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     framing = {token for text in (*asked.values(), *own_words(before.template or "")) for token in plain(text)}
     named |= {ids[text] for text in named_texts(before.config) if text in ids}
     made = trim(value, kept_ids(value, used | framing | (named & set(ids.values()))))
-    after = whole(made.tokenizer_json)
-    found = same(tokenizer, after, made.kept, chain(texts, asked.values()))
+    made, after, found = _proven(tokenizer, made, before.pieces, lambda: chain(texts, asked.values()))
     config = renumbered_config(read_object(before.written, "tokenizer_config.json"), {old: n for n, old in enumerate(made.kept)})
     beside = _pieces(before, made, after, (*begins(texts), *PROBE))
     return Trimmed(
@@ -121,6 +121,20 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
             *(f"  {n:<16} {len(tokenizer.encode(t).ids)} -> {len(after.encode(t).ids)}" for n, t in SAMPLES.items()),
         ),
     )
+
+
+def _proven(tokenizer: Any, made: Trim, pieces: bytes | None, texts: Callable[[], Iterable[str]]) -> tuple[Trim, Any, Same]:
+    """The trimmed tokenizer, as the library loads it, and what of the texts it cuts and decodes as ``tokenizer`` does.
+
+    The one that cuts tied pieces as SentencePiece joins the fewer ones comes first, if it cuts the texts so.
+    """
+    with suppress(ConversionError):
+        cut = recut(made.tokenizer_json, fewer_pieces(pieces, made.kept)) if pieces is not None else None
+        if cut is not None:
+            after = whole(cut)
+            return replace(made, tokenizer_json=cut), after, same(tokenizer, after, made.kept, texts())
+    after = whole(made.tokenizer_json)
+    return made, after, same(tokenizer, after, made.kept, texts())
 
 
 def _pieces(before: Whole, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from surgery.errors import ConversionError
+from surgery.tokenizer.leftmost import MARK, leftmost, unmarked
+from surgery.tokenizer.merges import merges_by_score
+from surgery.tokenizer.pieces import never_made
+from surgery.tokenizer.pipeline import Json
 from surgery.tokenizer.processor import parsed, processor
+from surgery.tokenizer.sources import read_sentencepiece
 
 _NAMED = ("unk_id", "bos_id", "eos_id", "pad_id")  # of the trainer's settings, which say them again
 
@@ -24,6 +30,36 @@ def fewer_pieces(model: bytes, kept: Sequence[int]) -> bytes:
             setattr(made.trainer_spec, name, new.get(getattr(made.trainer_spec, name), -1))
     data: bytes = made.SerializeToString()
     return data
+
+
+def recut(tokenizer_json: Mapping[str, Any], model: bytes) -> Json | None:
+    """The tokenizer.json of fewer pieces with tied ones cut out as SentencePiece joins *these*; None where it cuts out none.
+
+    A pattern of the pieces that there were cuts out some that are gone, whose text then comes apart into more tokens than it
+    needs (`leftmost`).
+    """
+    cut = tokenizer_json.get("pre_tokenizer") or {}
+    if cut.get("type") != "Split" or not tokenizer_json["model"].get("ignore_merges"):
+        return None
+    source = read_sentencepiece("tokenizer.model", model)
+    named = {token["content"] for token in tokenizer_json.get("added_tokens") or ()}
+    unmade = never_made(source) - named
+    split = leftmost(source, unmade)
+    if split is None:
+        return None
+    vocab = {}
+    for token, place in tokenizer_json["model"]["vocab"].items():
+        text = token.removesuffix(MARK)
+        vocab[text + MARK if text in unmade else text] = place
+    apart = {place: text for text, place in vocab.items() if place >= len(source.pieces) or text != source.pieces[place].text}
+    merges = [list(pair) for pair in merges_by_score(source.pieces, apart)]
+    decoder = tokenizer_json["decoder"]
+    return {
+        **tokenizer_json,
+        "pre_tokenizer": split,
+        "decoder": unmarked(decoder) if unmade and MARK not in str(decoder) else decoder,
+        "model": {**tokenizer_json["model"], "vocab": vocab, "merges": merges},
+    }
 
 
 def agrees(model: bytes, encode: Callable[[str], Sequence[int]], texts: Iterable[str], named: Iterable[str]) -> bool:

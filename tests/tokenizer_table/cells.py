@@ -148,8 +148,8 @@ def _moved(ids: Sequence[int], to: Mapping[int, int]) -> list[int]:
 
 
 def _fresh(here: Sequence[Readings], place: int, first: int | None) -> bool:
-    """Whether a text has new tokens."""
-    return first is not None and any(one >= first for each in here[:1] for one in each.ids[place] or ())
+    """Whether a text has new tokens, as anyone here reads it."""
+    return first is not None and any(one >= first for each in here for one in each.ids[place] or ())
 
 
 def _said(vocabulary: Vocabulary, text: str) -> str | None:

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 
 _LONG = 200  # characters of a library's message
+_PIECE = 4096  # bytes of a piece
 
 
 def transformers(folder, texts):
@@ -50,11 +51,25 @@ def llama_cpp(folder, texts):
             vocabulary = Llama(path, vocab_only=True, verbose=False)
             ids = [vocabulary.tokenize(text.encode(), add_bos=False, special=True) for text in texts]
             framed = [vocabulary.tokenize(text.encode(), add_bos=True, special=True) for text in texts]
-            decoded = [vocabulary.detokenize(one, special=True).decode(errors="replace") for one in ids]
+            decoded = [_spelled(vocabulary, one) for one in ids]
     finally:
         sys.argv = argv
         os.unlink(path)
     return {"ids": ids, "framed": framed, "decoded": decoded}
+
+
+def _spelled(vocabulary, ids):
+    """What llama.cpp says of ids; the package's own `detokenize` has room for 32 bytes a piece."""
+    import ctypes
+
+    import llama_cpp
+
+    room = ctypes.create_string_buffer(_PIECE)
+    found = b""
+    for one in ids:
+        count = llama_cpp.llama_token_to_piece(vocabulary._model.vocab, llama_cpp.llama_token(one), room, _PIECE, 0, True)
+        found += room.raw[: max(count, 0)]
+    return found.decode(errors="replace")
 
 
 def _said(error):

@@ -4,10 +4,13 @@ The ids are those of the vocabularies' own engines; text back and prompts are th
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sentencepiece import SentencePieceProcessor
+from sentencepiece import sentencepiece_model_pb2 as form
 
 import convert
 from convert.edits.corpus import Corpus
@@ -289,3 +292,22 @@ def test_a_tokenizer_that_came_out_otherwise_would_be_found() -> None:
     mute = {**made.tokenizer_json, "decoder": None}
     with pytest.raises(ConversionError, match="decodes text 1 of the corpus"):
         same(before, whole(mute), made.kept, ["print(total)"])
+
+
+def test_tied_pieces_are_cut_out_as_sentencepiece_joins_the_fewer_ones(tmp_path: Path) -> None:
+    """Text that the corpus does not have comes apart into no more tokens than the pieces that stayed allow."""
+    own = kind("chinese-llama")
+    signs = [chr(0x2F00 + place) for place in range(64)]
+    pairs = [one + other for one, other in pairwise(signs)]  # each begins with what the one before ends with
+    chained = form.ModelProto.FromString(own.files["tokenizer.model"])
+    for piece, text in zip(chained.pieces[-len(signs + pairs) :], signs + pairs, strict=True):  # the last stand for no text
+        piece.piece, piece.score = text, -9e4 if text in signs else 0.0
+    files = {**own.files, "tokenizer.model": chained.SerializeToString()}
+    base = widened(golden("llama-mha").checkpoint, rows_of(own), files, tmp_path / "base")
+    trimmed(base, tmp_path / "out", [f"{pair} a" for pair in pairs[::2]])
+    pieces = SentencePieceProcessor(model_file=str(tmp_path / "out/tokenizer.model"))
+    tokenizer = auto_tokenizer_of(tmp_path / "out")
+    for gone, stays in zip(pairs[1::2], pairs[2::2], strict=True):
+        text = f"a{gone}{stays[1:]}"
+        assert pieces.id_to_piece(tokenizer(text, add_special_tokens=False)["input_ids"])[-1] == stays
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == pieces.encode(text)
