@@ -11,9 +11,9 @@ from pathlib import Path
 
 os.environ.update(WEIGHTSMITH_WITNESS="off", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
-from tests.odd.here import in_this_process  # noqa: E402
-from tests.odd.surfaces import SURFACES, ground  # noqa: E402
-from tests.odd.sweep import cases, fault  # noqa: E402
+from tests.odd.here import in_this_process
+from tests.odd.surfaces import SURFACES, ground
+from tests.odd.sweep import cases, fault
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ _CARD = {
     "license": "apache-2.0", "language": ["en", "zh"], "tags": ["llama"], "library_name": "transformers", "base_model": ["a/b"],
     "pipeline_tag": "text-generation", "datasets": ["a/c"], "metrics": ["accuracy"],
     "model-index": [{"name": "m", "results": [{
-        "task": {"type": "text-generation"}, "dataset": {"name": "d", "type": "d"}, "metrics": [{"type": "accuracy", "value": 1.0}],
+        "task": {"type": "text-generation"}, "dataset": {"name": "d", "type": "d"}, "metrics": [{"type": "a", "value": 1.0}],
     }]}],
 }  # fmt: skip
 _TEMPLATE = "{% for m in messages %}<|start_header_id|>{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
@@ -56,13 +56,14 @@ def _of_checkpoint() -> tuple[str, ...]:
         f"weightsmith run {src} {{new}} --to llama", f"weightsmith run {src} {{new}} --to yi --verify off",
         f"weightsmith run {src} {{new}} --to yi --tokenizer carry --verify off", f"weightsmith plan {src} --to qwen2",
         f"weightsmith plan {src} --to llama --for transformers,vllm,llama.cpp,mlx", f"weightsmith inspect {src}",
-        f"weightsmith verify {src} {out}", f"weightsmith verify {{src}} {src}", f"weightsmith validate {src} --for vllm,llama.cpp",
+        f"weightsmith verify {src} {out}", f"weightsmith verify {{src}} {src}",
+        f"weightsmith validate {src} --for vllm,llama.cpp",
         f"weightsmith validate {src} --fix --dry-run --json", f"weightsmith card {{src}} {src} --dry-run",
         f"weightsmith card {src} {out} --dry-run", f"weightsmith diff {src} {out}", f"weightsmith chat-check {src} {out}",
         f"weightsmith chat-check {{src}} {src}", f"weightsmith repack {src} {{new}}",
         f"surgery untie {src} {{new}} --verify off", f"surgery cast {src} --dry-run --dtype bfloat16",
         f"surgery repeat-kv {src} --dry-run", f"surgery pad-vocab {src} --dry-run --multiple-of 256",
-        f"surgery unpad-vocab {src} {{new}} --verify off --no-effect".replace(" --no-effect", ""),
+        f"surgery unpad-vocab {src} {{new}} --verify off",
         f"surgery extend-vocab {src} {{new}} --tokens <|new|> --verify off --no-effect",
         f"surgery trim-vocab {src} --dry-run --corpus {{words}}",
         f"surgery transplant-tokenizer {src} --dry-run --donor {{src}}",
@@ -77,6 +78,8 @@ _MERGE = ("surgery merge-lora {src} {new} --adapter {folder} --verify off", "sur
 
 def _toml(value: Any) -> str:
     """TOML of a table of plain values and lists of tables, as far as TOML has the values."""
+    if not isinstance(value, dict):
+        raise ValueError("a TOML document is a table")
     lines, tables = [], []
     for key, each in value.items():
         if isinstance(each, list) and each and all(isinstance(one, dict) for one in each):
@@ -108,7 +111,8 @@ SURFACES: Mapping[str, Surface] = {
         ),
         Surface("README.md", _of_checkpoint(), lambda value: f"---\n{yaml.safe_dump(value, sort_keys=False)}---\n# m\n"),
         Surface("adapter_config.json", (*_MERGE, "weightsmith validate {folder}"), folder="adapter"),
-        Surface("delta.json", ("surgery apply-delta {src} {new} --delta {folder}", "weightsmith validate {folder}"), folder="delta"),
+        Surface("delta.json", ("surgery apply-delta {src} {new} --delta {folder}", "weightsmith validate {folder}"),
+                folder="delta"),
         Surface("plan.json", ("weightsmith run --plan {folder}/plan.json {new} --verify off",
                               "weightsmith run --plan {folder}/plan.json --dry-run",
                               "weightsmith verify --plan {folder}/plan.json"), folder="plan"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from convert.validate.rules import rules
 from tests.odd.here import Done, ran
 from tests.odd.surfaces import Ground, Surface
 from tests.odd.values import ODD, Place, places, saying
@@ -21,6 +22,9 @@ _PYTHON = re.compile(
     rf"\b({'|'.join(_EXCEPTIONS)}|Traceback|NoneType)\b|object is not|not supported between|unhashable|has no attribute"
     r"|unsupported operand|must be real number|<class '|a bug in weightsmith"
 )
+#: what is said in others' names: a library's quoted complaint, a template's fault, a rule's reasons
+_QUOTED = re.compile(r"""fails: (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|the chat template refuses .*""")
+_REASONS = sorted({text for rule in rules() for text in (rule.why, rule.what, rule.fix)}, key=len, reverse=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e]")
 _LONGEST = 3000  # characters of an error
 #: what bad input, or a comparison with something else, may end with; never 1 (our bug), 6 (I/O) or 8 (limits) for so little
@@ -45,7 +49,7 @@ def cases(surface: Surface, document: Any, count: int | None = None) -> Iterator
     """Every place and value with every command; or ``count`` of them, drawn the same way every time."""
     spots = [(), *places(document)]
     everything = len(spots) * len(ODD) * len(surface.commands)
-    drawn = range(everything) if count is None or count >= everything else random.Random(surface.name).sample(range(everything), count)
+    drawn = range(everything) if count is None else random.Random(surface.name).sample(range(everything), min(count, everything))
     for number in drawn:
         number, command = divmod(number, len(surface.commands))
         spot, value = divmod(number, len(ODD))
@@ -59,18 +63,20 @@ def fault(ground: Ground, case: Case, document: Any) -> str:
     except ValueError:  # the form of the document has no such value
         return ""
     try:
-        return _wrong(ran(ground.line(case.surface, case.command)))
+        return _wrong(case.command, ran(ground.line(case.surface, case.command)))
     finally:
         ground.restore(case.surface)
 
 
-def _wrong(done: Done) -> str:
+def _wrong(command: str, done: Done) -> str:
     said = done.stderr
     if done.status not in _STATUSES:
         return f"status {done.status}: {said[-1500:]}"
-    if found := _PYTHON.search(said + done.stdout):
-        return f"Python's words {found[0]!r}: {(said + done.stdout)[max(0, found.start() - 300):found.end() + 200]}"
-    if found := _CONTROL.search(said.replace("\r", "") + done.stdout):
+    own = _own(said + done.stdout)
+    if found := _PYTHON.search(own):
+        return f"Python's words {found[0]!r}: {own[max(0, found.start() - 300):found.end() + 200]}"
+    shown = "" if " card " in command else done.stdout  # a card is a document, and the user's own
+    if found := _CONTROL.search(said.replace("\r", "") + shown):
         return f"a control character {found[0]!r}"
     error = [line for line in said.splitlines() if line.startswith("error: ")]
     if done.status in (3, 4) and len(error) != 1:
@@ -78,3 +84,11 @@ def _wrong(done: Done) -> str:
     if error and len(error[0]) > _LONGEST:
         return f"{len(error[0])} characters: {said[:300]}"
     return ""
+
+
+def _own(text: str) -> str:
+    """A text without what it quotes of others."""
+    text = _QUOTED.sub("", text)
+    for reason in _REASONS:
+        text = text.replace(reason, "")
+    return text
