@@ -7,6 +7,8 @@ and any characters in names. Whatever it refuses, this refuses too.
 from __future__ import annotations
 
 import struct
+import sys
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -97,7 +99,13 @@ def _tensor(name: str, entry: Any, file: OpenFile, data_start: int) -> Stored:
             f"tensor {show(name)} of shape {show(shape)} in {dtype} needs {wanted:,} bytes, "
             f"but its data_offsets span a size of {offsets[1] - offsets[0]:,}"
         )
-    return Stored(name, file.source.name, dtype, tuple(shape), row_major(tuple(shape)), data_start + offsets[0])
+    # of 200,000 tensors few differ in shape, and their names are asked for again by tables: one object for all that are equal
+    return Stored(sys.intern(name), file.source.name, sys.intern(dtype), *_shaped(tuple(shape)), data_start + offsets[0])
+
+
+@lru_cache(maxsize=4096)
+def _shaped(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return shape, row_major(shape)
 
 
 def _sizes(value: object) -> bool:
