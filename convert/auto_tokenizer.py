@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from surgery.errors import show
+from surgery.errors import complaint
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,4 @@ def _quiet() -> Iterator[None]:
 def _said(error: BaseException) -> str:
     if "custom code" in str(error) or "trust_remote_code" in str(error):
         return "it needs code of its own repository, which never runs here"
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {show(lines[0], 160)}"
+    return f"it fails: {complaint(error)}"

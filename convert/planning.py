@@ -7,6 +7,7 @@ documents beside them, how exact the whole is, and what it will need. ``--dry-ru
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,16 +247,20 @@ def weakest(files: Sequence[OutputFile], *, kept: bool = False) -> Exactness:
 def _file(name: str, targets: Sequence[Target]) -> OutputFile:
     # wide types first: every tensor then starts at a multiple of its element size
     ordered = sorted(targets, key=lambda t: -ITEMSIZE[t.dtype])
-    outputs, entries, begin = [], {"__metadata__": {"format": "pt"}}, 0
+    outputs, begin = [], 0
+    text = io.BytesIO()  # entry by entry: a table of all of them would take many times what its text does
+    text.write(b'{"__metadata__":{"format":"pt"}')
     for target in ordered:
         output = output_of(target, begin)
         end = begin + output.nbytes
-        entries[target.name] = {"dtype": target.dtype, "shape": list(target.shape), "data_offsets": [begin, end]}  # type: ignore[dict-item]
+        entry = {"dtype": target.dtype, "shape": target.shape, "data_offsets": (begin, end)}
+        text.write(f",{json.dumps(target.name)}:{json.dumps(entry, separators=(',', ':'))}".encode())
         outputs.append(output)
         begin = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return OutputFile(name, len(text).to_bytes(8, "little") + text, tuple(outputs))
+    text.write(b"}")
+    text.write(b" " * (-text.tell() % 8))
+    header = b"".join((text.tell().to_bytes(8, "little"), text.getbuffer()))
+    return OutputFile(name, header, tuple(outputs))
 
 
 def output_of(target: Target, begin: int) -> Output:

@@ -24,6 +24,7 @@ from convert.checkpoint.shards import (
     read_weights,
 )
 from convert.checkpoint.stored import Checkpoint, SourceFile
+from convert.given import place
 from mappings.tying import tied_heads
 from surgery.errors import UsageError, listed, show
 
@@ -49,7 +50,7 @@ _Reader = Callable[[Path], Checkpoint]
 
 
 def _open(source: str | Path, revision: str | None, read: _Reader) -> Checkpoint:
-    path = Path(source).expanduser()
+    path = place(source)
     repository = parse_identifier(str(source), revision) if isinstance(source, str) else None
     if os.path.lexists(path):
         if revision is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
-from surgery.errors import ConversionError, StorageFailed, show
+from convert.given import given
+from surgery.errors import ConversionError, show
 
 _BLOCK = 1 << 20  # characters: a tokenizer takes some hundred bytes for each
 _OVERLAP = 1 << 12  # characters: a token at the edge of one block lies within the other
@@ -27,18 +29,16 @@ class Corpus(Iterable[str]):
     def _blocks(self, path: Path) -> Iterator[str]:
         """A byte that is no UTF-8 is refused with its place."""
         try:
-            with path.open(encoding="utf-8", newline="") as file:  # line ends are tokens too
-                text = file.read(self.block)
+            with given(path) as file, TextIOWrapper(file, encoding="utf-8", newline="") as told:  # line ends are tokens too
+                text = told.read(self.block)
                 while text:
-                    more = file.read(self.block)
+                    more = told.read(self.block)
                     yield text
                     text = self._behind(text) + more if more else ""
         except UnicodeDecodeError as error:
             raise ConversionError(
                 f"{show(path.name)} is not UTF-8 text (byte {error.start} of a block: {show(error.reason)}); save it as UTF-8."
             ) from None
-        except OSError as error:
-            raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
 
     def _behind(self, text: str) -> str:
         """The end of a block, from the begin of a line where it has one."""

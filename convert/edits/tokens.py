@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 
 from convert.checkpoint import Checkpoint, read_bytes
 from convert.documents import is_licence
+from convert.given import content, given
 from convert.tokenizing import has_tokenizer
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, LimitExceeded, StorageFailed, UsageError, show
@@ -29,6 +31,7 @@ from surgery.tokenizer.grow import Addition, as_tokenizer_json
 from surgery.tokenizer.sources import LARGEST
 
 _NO_TOKENIZER = ("config.json", "generation_config.json", "README.md", "params.json", "weightsmith.json")
+_LONGEST = 1 << 26  # characters of a line
 
 
 def tokenizer_files(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -60,16 +63,7 @@ def folder_files(folder: Path) -> dict[str, bytes]:
 
 def read_file(path: Path) -> bytes:
     """A file of tokens, refused before it is read where no vocabulary is as large."""
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise LimitExceeded(
-                f"{show(path.name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
-                "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
+    return content(path, LARGEST, "a tokenizer file")
 
 
 def read_tokens(source: str | Path) -> Addition:
@@ -131,12 +125,14 @@ def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
     """The lines of text files, without their ends; a byte that is no UTF-8 is refused with its place."""
     for path in map(Path, paths):
         try:
-            with path.open(encoding="utf-8") as file:
-                for line in file:
+            with given(path) as file, TextIOWrapper(file, encoding="utf-8") as text:
+                while line := text.readline(_LONGEST):
+                    if len(line) == _LONGEST:
+                        raise LimitExceeded(
+                            f"{show(path.name)} has a line of over {_LONGEST:,} characters: break it up, if it is text at all."
+                        )
                     yield line.rstrip("\n")
         except UnicodeDecodeError as error:
             raise ConversionError(
                 f"{show(path.name)} is not UTF-8 text (byte {error.start} of a block: {show(error.reason)}); save it as UTF-8."
             ) from None
-        except OSError as error:
-            raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None

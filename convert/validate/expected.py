@@ -18,7 +18,7 @@ from mappings.slots import slots, without_sets
 from mappings.solve import solve
 from mappings.via_experts import MOST_LAYERS
 from surgery.dtypes import QUANTISED
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, complaint, show
 from surgery.facts import Facts
 from surgery.layout import Sizes
 
@@ -83,7 +83,7 @@ def expect(checkpoint: Checkpoint) -> Expected:
     try:
         return _expect(checkpoint)
     except _WRONG_KIND as error:
-        told = f"{checkpoint.config_name} has a value of the wrong kind ({type(error).__name__}: {show(str(error))})"
+        told = f"{checkpoint.config_name} has a value of the wrong kind (a reader fails: {complaint(error)})"
         return Expected(told, contradiction=told)
 
 

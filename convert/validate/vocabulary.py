@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, complaint, show
 from surgery.tokenizer.facts import load, token_text
 from surgery.tokenizer.sources import (
     BPE_NAMES,
@@ -87,7 +87,7 @@ def read_vocabulary(subject: Subject) -> Vocabulary:
         except ConversionError as error:
             faults[group[0]] = str(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # what the reader takes for granted
-            faults[group[0]] = f"it does not have the form of a tokenizer ({type(error).__name__}: {show(str(error))})"
+            faults[group[0]] = f"it does not have the form of a tokenizer (a reader fails: {complaint(error)})"
     tokenizer = None
     if isinstance(fast := sources.get(JSON), TokenizerJson):
         tokenizer, fault = _working(fast)

@@ -35,7 +35,7 @@ from mappings import families
 from mappings.config import read_facts, refusals
 from mappings.family import Family
 from surgery.edits.vocabulary import mixed_rows, replace_rows
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, show
 from surgery.model import Artefact
 from surgery.passes.zero_biases import BIASED
 
@@ -60,7 +60,7 @@ def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
         return _not("transformers is not installed (pip install weightsmith[witness])")
     disk = json.loads((Path(task["output"]) / "config.json").read_text(encoding="utf-8"))
     if not found.has(disk):
-        return _not(f"{found.name} has no class for {disk.get('model_type')!r}")
+        return _not(f"{found.name} has no class for {show(disk.get('model_type'))}")
     limit_memory(_MEMORY)
     with tempfile.TemporaryDirectory(prefix="weightsmith-witness-") as folder:
         try:
