@@ -98,9 +98,7 @@ def write(
     read_back: ReadBack = "cache",
 ) -> Written:
     """Carry out ``plan`` under the name ``out``, which is absent until it is complete and ``verify`` has passed it."""
-    final = check_output(Path(out), plan.checkpoint.path)
-    for addition in plan.checkpoint.additions:
-        check_output(final, addition.path)
+    final = check_place(plan, out)
     identity = {"plan": plan.digest, "sources": fingerprint(plan.checkpoint)}
     with (
         open_sources(plan.checkpoint) as sources,
@@ -127,6 +125,14 @@ def write(
         except OSError as error:
             raise _storage(error, plan, stage) from error
         return Written(final, resumed, *run.rounding(), verdict=verdict, tokenizer=tokenizer, hashes=dict(stage.proven))
+
+
+def check_place(plan: Plan, out: Path | str) -> Path:
+    """``out`` as an absolute path at which a plan's output may appear: apart from everything that the plan reads."""
+    final = check_output(Path(out), plan.checkpoint.path)
+    for addition in plan.checkpoint.additions:
+        check_output(final, addition.path)
+    return final
 
 
 @dataclass
