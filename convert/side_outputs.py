@@ -125,8 +125,8 @@ def _check_free(output: SideOutput) -> None:
 def _taken(output: SideOutput) -> OutputBusy:
     linked = "it is a link, or has a second name: even --overwrite replaces plain files alone"
     return OutputBusy(
-        f"{output.option} {show(str(output.path))} exists already, and nothing of it was touched. Choose another name, or move it "
-        f"away first ({linked if output.overwrite else '--overwrite lets it be replaced'})."
+        f"{output.option} {show(str(output.path))} exists already, and nothing of it was touched. Choose another name, or "
+        f"move it away first ({linked if output.overwrite else '--overwrite lets it be replaced'})."
     )
 
 
