@@ -38,6 +38,8 @@ class Bits(Protocol):
 
     @property
     def reads(self) -> frozenset[str]: ...
+    @property
+    def files(self) -> frozenset[str]: ...  # that it reads besides tensors
     def stream(self, source: Source, /) -> Iterator[memoryview]: ...
 
 

@@ -226,16 +226,18 @@ def open_sources(checkpoint: Checkpoint) -> Sources:
     return Sources(checkpoint.files)
 
 
+def identity(file: SourceFile) -> dict[str, str | int | None]:
+    """What tells a file from any that takes its place, as plain JSON values."""
+    return {
+        "name": file.name,
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
+        "ctime_ns": file.ctime_ns,
+        "inode": file.inode,
+        "sha256": file.sha256,
+    }
+
+
 def fingerprint(checkpoint: Checkpoint) -> list[dict[str, str | int | None]]:
     """The identity of every weight file in a stable order, as plain JSON values for the writer's journal."""
-    return [
-        {
-            "name": file.name,
-            "size": file.size,
-            "mtime_ns": file.mtime_ns,
-            "ctime_ns": file.ctime_ns,
-            "inode": file.inode,
-            "sha256": file.sha256,
-        }
-        for _, file in sorted(checkpoint.files.items())
-    ]
+    return [identity(file) for _, file in sorted(checkpoint.files.items())]

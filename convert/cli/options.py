@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from convert.cli.places import overwrite_option
 from convert.quantity import nbytes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,6 +110,7 @@ writing = stacked(
     witness_option,
     click.option("--dry-run", is_flag=True, help="Print the plan and write nothing."),
     click.option("--lineage", type=click.Path(dir_okay=False), help="Write where each output tensor comes from."),
+    overwrite_option,
     click.option("--workers", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards written at once."),
     click.option(
         "--read-back", type=click.Choice(["cache", "disk", "off"]), default="cache", show_default=True,

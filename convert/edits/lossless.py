@@ -48,6 +48,10 @@ class Patch:
     def reads(self) -> frozenset[str]:
         return frozenset({self.base.name} if self.base is not None else ())
 
+    @property
+    def files(self) -> frozenset[str]:
+        return frozenset({self.file})
+
     def stream(self, source: Source) -> Iterator[memoryview]:
         """The target's bytes, block by block; refused at the end when they are not those that were hashed."""
         told = xxhash.xxh3_128()
