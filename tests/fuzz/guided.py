@@ -1,4 +1,4 @@
-"""The same by coverage: `python -m tests.fuzz.guided SURFACE SECONDS`, where atheris is installed (`pip install atheris`)."""
+"""One surface, guided by coverage: what `python -m tests.fuzz --guided` starts, where atheris is installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main() -> None:
             why = fault(surface, data, place)
             if why is not None and why[-80:] not in found:  # one file for each thing that is wrong
                 found[why[-80:]] = keep(name, data)
-                print(f"{found[why[-80:]].name}: {why.strip()[-600:]}", flush=True)
+                print(f"found {found[why[-80:]].name}: {why.strip()[-600:]}", flush=True)
 
         # -handle_alrm: the judge has the alarm; a limit of memory would count the sanitizer's own
         atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-handle_alrm=0", "-rss_limit_mb=4096", str(seeds)], one)
