@@ -7,6 +7,8 @@
 #   make outsiders    .outsiders, an environment with transformers 4, for that table
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
+#   make odd        odd values at every key of every document, through every command; ARGS="--count 200" for a sample (hours)
+#   make names      seconds and memory over a checkpoint of 200,000 tensors (benchmarks/README.md)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -23,7 +25,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential lint types bench names odd clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -60,6 +62,12 @@ differential: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)
+
+names: $(INSTALLED)
+	$(BIN)/python -m benchmarks.many_names $(ARGS)
+
+odd: $(INSTALLED)
+	$(BIN)/python -m tests.odd $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUTSIDERS) demo-output build dist *.egg-info
