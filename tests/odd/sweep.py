@@ -75,8 +75,8 @@ def _wrong(command: str, done: Done) -> str:
     own = _own(said + done.stdout)
     if found := _PYTHON.search(own):
         return f"Python's words {found[0]!r}: {own[max(0, found.start() - 300):found.end() + 200]}"
-    shown = "" if " card " in command else done.stdout  # a card is a document, and the user's own
-    if found := _CONTROL.search(said.replace("\r", "") + shown):
+    documents = " card " in command or "--fix" in command  # which are shown, or shown changed: a user's own files
+    if found := _CONTROL.search("" if documents else said.replace("\r", "") + done.stdout):
         return f"a control character {found[0]!r}"
     error = [line for line in said.splitlines() if line.startswith("error: ")]
     if done.status in (3, 4) and len(error) != 1:

@@ -10,8 +10,9 @@ Place = tuple[str | int, ...]
 
 #: of every kind that JSON has, and of every size that numbers, texts and lists come in; each is told by its number
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 1.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", "NaN", "\x1b[31m\n\u202e\0", "~nobody/x",
-    "x" * 70_000, [], [[]], [None], [1, "a"], [-1, 1e308], ["x", "x"], {}, {"": {}}, {"x": [{}]}, [[["x"]], {"a": None}],
+    None, True, False, 0, 1, -1, 1.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", "NaN", "\x1b[31m\n\u202e\0",
+    "~nobody/x", "x" * 70_000, [], [[]], [None], [1, "a"], [-1, 1e308], ["x", "x"], {}, {"": {}}, {"x": [{}]},
+    [[["x"]], {"a": None}],
 )  # fmt: skip
 _ALIKE = 3  # entries of a table or list of many alike that are looked into: the first ones
 _MANY = 40
