@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from convert.checkpoint import open_checkpoint
+from convert.checkpoint.files import whole_fingerprint
 from convert.planning import Plan
 from convert.prepare import plan_conversion
 from surgery.errors import ConversionError, show
 
-FORMAT = 1
+#: raised whenever an older file would be misread
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class SavedPlan:
 def saved_text(plan: Plan, wish: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """What ``--plan-out`` writes; the source's path is made one that holds from anywhere."""
     source = {**wish, "src": str(plan.checkpoint.path)}
-    return json.dumps({"weightsmith_plan": FORMAT, "wish": source, "options": dict(options), **plan.summary()}, indent=2) + "\n"
+    told = {**plan.summary(), "sources": whole_fingerprint(plan.checkpoint)}
+    return json.dumps({"weightsmith_plan": FORMAT, "wish": source, "options": dict(options), **told}, indent=2) + "\n"
 
 
 def load_plan(path: Path) -> SavedPlan:
@@ -38,7 +41,9 @@ def load_plan(path: Path) -> SavedPlan:
     """
     try:
         saved = json.loads(path.read_text())
-        wish, options, digest = saved["wish"], dict(saved["options"]), saved["digest"]
+        if type(saved) is dict and saved.get("weightsmith_plan") not in (None, FORMAT):
+            raise ConversionError(f"{show(str(path))} was saved by another version of this program. Make the plan again.")
+        wish, options, digest, sources = saved["wish"], dict(saved["options"]), saved["digest"], saved["sources"]
         src, target, source = wish["src"], wish["to"], wish["from"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConversionError(f"{show(str(path))} is not a plan saved by --plan-out.") from None
@@ -46,6 +51,11 @@ def load_plan(path: Path) -> SavedPlan:
         plan = plan_conversion(open_checkpoint(src), target, source=source, **options)
     except (TypeError, AttributeError):
         raise ConversionError(f"{show(str(path))} holds a wish that no version of --plan-out writes.") from None
+    if sources != whole_fingerprint(plan.checkpoint):
+        raise ConversionError(
+            f"{show(str(path))}: the source, {show(str(plan.checkpoint.path))}, is no longer the one that was planned: a file was "
+            "replaced or written to (its size, times or inode differ). Make the plan again and look at it."
+        )
     if plan.digest != digest:
         raise ConversionError(
             f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
