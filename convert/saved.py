@@ -53,12 +53,12 @@ def load_plan(path: Path) -> SavedPlan:
         raise ConversionError(f"{show(str(path))} holds a wish that no version of --plan-out writes.") from None
     if sources != whole_fingerprint(plan.checkpoint):
         raise ConversionError(
-            f"{show(str(path))}: the source, {show(str(plan.checkpoint.path))}, is no longer the one that was planned: a file was "
+            f"{show(str(path))}: the source changed since the plan was saved: a file of {show(str(plan.checkpoint.path))} was "
             "replaced or written to (its size, times or inode differ). Make the plan again and look at it."
         )
     if plan.digest != digest:
         raise ConversionError(
-            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
+            f"{show(str(path))}: this program, or its source, changed since the plan was saved, so that it would now do "
             "something else. Make the plan again and look at it."
         )
     return SavedPlan(plan, wish, options)
