@@ -10,13 +10,15 @@ from typing import Any
 
 from convert.checkpoint import open_checkpoint
 from convert.checkpoint.documents import NotStrict, parse_json
+from convert.checkpoint.files import whole_fingerprint
 from convert.checkpoint.kinds import COUNT, FLAG, TABLE, TEXT, TEXTS, Kind, optional, read
 from convert.given import content
 from convert.planning import Plan
 from convert.prepare import plan_conversion
 from surgery.errors import ConversionError, show
 
-FORMAT = 1
+#: raised whenever an older file would be misread
+FORMAT = 2
 _LARGEST = 256 << 20  # bytes: every tensor has a line
 _WISH = {"src": TEXT, "to": TEXT, "from": optional(TEXT)}
 _OPTIONS = {
@@ -38,7 +40,8 @@ class SavedPlan:
 def saved_text(plan: Plan, wish: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """What ``--plan-out`` writes; the source's path is made one that holds from anywhere."""
     source = {**wish, "src": str(plan.checkpoint.path)}
-    return json.dumps({"weightsmith_plan": FORMAT, "wish": source, "options": dict(options), **plan.summary()}, indent=2) + "\n"
+    told = {**plan.summary(), "sources": whole_fingerprint(plan.checkpoint)}
+    return json.dumps({"weightsmith_plan": FORMAT, "wish": source, "options": dict(options), **told}, indent=2) + "\n"
 
 
 def load_plan(path: Path) -> SavedPlan:
@@ -53,14 +56,21 @@ def load_plan(path: Path) -> SavedPlan:
         raise ConversionError(f"{where} is not a plan saved by --plan-out: {error}.") from None
     if not TABLE.holds(saved):
         raise ConversionError(f"{where} is not a plan saved by --plan-out: a plan is a table.")
+    if saved.get("weightsmith_plan") not in (None, FORMAT):
+        raise ConversionError(f"{where} was saved by another version of this program. Make the plan again.")
     wish, told = read(saved, "wish", TABLE, where), read(saved, "options", TABLE, where)
     digest = read(saved, "digest", TEXT, where)
     options = {key: read(told, key, _OPTIONS.get(key, _UNKNOWN), f"{where}, options") for key in told}
     src, target, source = (read(wish, key, kind, f"{where}, wish") for key, kind in _WISH.items())
     plan = plan_conversion(open_checkpoint(src), target, source=source, **options)
+    if saved.get("sources") != whole_fingerprint(plan.checkpoint):
+        raise ConversionError(
+            f"{where}: the source changed since the plan was saved: a file of {show(str(plan.checkpoint.path))} was "
+            "replaced or written to (its size, times or inode differ). Make the plan again and look at it."
+        )
     if plan.digest != digest:
         raise ConversionError(
-            f"{show(str(path))}: the source or this program changed since the plan was saved, so that it would now do "
+            f"{show(str(path))}: this program, or its source, changed since the plan was saved, so that it would now do "
             "something else. Make the plan again and look at it."
         )
     return SavedPlan(plan, wish, options)

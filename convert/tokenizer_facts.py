@@ -10,7 +10,7 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint
 from convert.documents import carried, is_licence
-from convert.tokenizing import has_tokenizer
+from convert.tokenizing import handed, has_tokenizer, received
 from surgery.errors import show
 
 _PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizer_facts import child; child()"
@@ -21,7 +21,7 @@ def tokenizer_facts(checkpoint: Checkpoint, family: str) -> dict[str, Any] | Non
     names = [name for name in carried(checkpoint) if not is_licence(name)]
     if not has_tokenizer(names):
         return None
-    task = {"files": {name: str(checkpoint.documents[name].path) for name in names}, "family": family}
+    task = {"files": {name: handed(checkpoint.documents[name]) for name in names}, "family": family}
     root = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
@@ -64,7 +64,7 @@ def child() -> None:
 
     task: dict[str, Any] = json.load(sys.stdin)
     try:
-        files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
+        files = {name: received(told) for name, told in task["files"].items()}
         recipe = recipe_for(task["family"], files)
         made = export(recipe, files, chat_template=template_for(recipe, files))
     except ConversionError as error:

@@ -23,7 +23,8 @@ from typing import Any, Literal, Protocol
 
 import xxhash
 
-from convert.checkpoint import Sources, open_sources
+from convert.checkpoint import Sources
+from convert.checkpoint.files import DOCUMENT, open_all
 from convert.interrupt import Interrupts, Stopped
 from convert.manifest import NAME as MANIFEST
 from convert.manifest import manifest
@@ -102,7 +103,7 @@ def write(
     """Carry out ``plan`` under the name ``out``, which is absent until it is complete and ``verify`` has passed it."""
     final = check_place(plan, out)
     with (
-        open_sources(plan.checkpoint) as sources,
+        open_all(plan.checkpoint, _decisive(plan)) as sources,
         Interrupts() as interrupts,
         staging(staging_of(final), shard_keys(plan), interrupts.check) as stage,
     ):
@@ -113,7 +114,7 @@ def write(
             tokenizer, made = _write_tokenizer(plan, stage)
             run.shards(workers)
             sources.unchanged()
-            documents = {**plan.documents, **_copies(plan)}
+            documents = {**plan.documents, **_copies(plan, sources)}
             for name, content in documents.items():
                 stage.write(name, content)
             names = (*(file.name for file in plan.files), *made, *documents)
@@ -126,6 +127,7 @@ def write(
                 raise VerificationFailed("\n".join([*verdict.lines(), f"The output was kept as {show(str(kept))}."]))
             told = manifest(plan, stage.proven, verdict.record() if verdict else None, tokenizer.record() if tokenizer else None)
             stage.write(MANIFEST, told)
+            sources.unchanged()
             stage.publish(final, (*names, MANIFEST))
         except (OutputBusy, VerificationFailed):
             raise
@@ -287,13 +289,14 @@ def loading_torch(wanted: bool) -> Generator[None]:
         sys.setswitchinterval(interval)
 
 
-def _copies(plan: Plan) -> Mapping[str, bytes]:
+def _decisive(plan: Plan) -> tuple[str, ...]:
+    """The documents on which the output may depend: a card is none unless it is copied."""
+    return tuple(name for name in plan.checkpoint.documents if name in plan.copies or name != "README.md")
+
+
+def _copies(plan: Plan, sources: Sources) -> Mapping[str, bytes]:
     """The documents carried over, whole: they are small, and their sizes were limited when they were found."""
-    copies = {}
-    for name in plan.copies:
-        with open(plan.checkpoint.documents[name].path, "rb") as file:
-            copies[name] = file.read()
-    return copies
+    return {name: sources.content(f"{DOCUMENT}{name}") for name in plan.copies}
 
 
 def _write_tokenizer(plan: Plan, stage: Staging) -> tuple[TokenizerReport | None, tuple[str, ...]]:

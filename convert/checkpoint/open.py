@@ -95,7 +95,8 @@ def _read_adapter(path: Path) -> Checkpoint:
 
 
 def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, Any]], Weights]) -> Checkpoint:
-    config = read_json(folder.find(config_name))
+    found = folder.find(config_name)
+    config = read_json(found)
     documents = find_documents(folder)
     weights = read(config)
     return Checkpoint(
@@ -108,6 +109,7 @@ def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, An
         config_name=config_name,
         metadata=weights.metadata,
         repository=folder.repository,
+        read=(found, *(folder.find(name) for name in weights.indexes)),
     )
 
 

@@ -79,12 +79,13 @@ def plan_lossless(base: Checkpoint, path: str | Path) -> Plan:
     """
     folder = list_folder(Path(path))
     data = folder.find(DATA)
-    told = described(read_json(folder.find(NAME), INDEX_LIMIT), data.size)
+    description = folder.find(NAME)
+    told = described(read_json(description, INDEX_LIMIT), data.size)
     documents = {name: folder.find(name) for name in told["documents"]}
     for found in documents.values():
         if found.size > TOKENIZER_LIMIT:
             raise LimitExceeded(f"{show(found.name)} has {found.size:,} bytes; documents are refused above {TOKENIZER_LIMIT:,}.")
-    delta = Checkpoint(folder.path, {}, {}, {DATA: data}, documents)
+    delta = Checkpoint(folder.path, {}, {}, {DATA: data}, documents, read=(description,))
     joined, named = base.joined("lossless", delta, {})
     _check_base(base, told["base"])
     (file,) = named.files

@@ -13,7 +13,7 @@ from typing import Any
 import xxhash
 
 from convert.checkpoint import Checkpoint, SourceFile, Sources, Stored, fingerprint, open_sources
-from convert.checkpoint.files import Folder, Missing, list_folder, opened
+from convert.checkpoint.files import DOCUMENT, READ, open_all, opened
 from convert.edits.lossless import base_bytes, contiguous, digest, folded
 from convert.edits.lossless_format import BLOCK, DATA, INDEX, NAME, SCHEMA
 from convert.interrupt import Interrupts
@@ -57,13 +57,13 @@ def make_lossless(base: Checkpoint, target: Checkpoint, out: str | Path) -> Made
     check_output(final, base.path)
     told = [SCHEMA, _LEVEL, BLOCK, zstandard.__version__, fingerprint(base), fingerprint(target)]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    files, documents = _layout(target)
     with (
         open_sources(base) as under,
-        open_sources(target) as over,
+        open_all(target, target.documents) as over,
         Interrupts() as interrupts,
         staging(staging_of(final), {DATA: key}, interrupts.check) as stage,
     ):
+        files, documents = _layout(target, over)
         try:
             writer = _Writer(base, target, under, over, interrupts)
             entries = writer.all(files, stage)
@@ -188,7 +188,7 @@ class _Writer:
         }
 
 
-def _layout(target: Checkpoint) -> tuple[tuple[OutputFile, ...], Mapping[str, bytes]]:
+def _layout(target: Checkpoint, sources: Sources) -> tuple[tuple[OutputFile, ...], Mapping[str, bytes]]:
     """The files of the target as they will be again, and its documents.
 
     Safetensors files get their own headers back, so they come out byte for byte; torch files become safetensors.
@@ -198,13 +198,12 @@ def _layout(target: Checkpoint) -> tuple[tuple[OutputFile, ...], Mapping[str, by
             f"{show(str(target.path))} is described by {show(target.config_name)}, and a lossless delta is made of layouts "
             "with a config.json. Convert both checkpoints first, or make an additive delta (leave out --lossless)."
         )
-    folder = list_folder(target.path)
-    documents = {name: _content(file) for name, file in target.documents.items()}
-    documents[target.config_name] = _content(folder.find(target.config_name))
+    documents = {name: sources.content(f"{DOCUMENT}{name}") for name in target.documents}
+    documents[target.config_name] = sources.content(f"{READ}{target.config_name}")
     if all(name.endswith(".safetensors") for name in target.files):
         planned = tuple(_as_it_is(target, file) for file in target.files.values())
-        if len(planned) > 1 and (found := _find(folder, INDEX)) is not None:
-            documents[INDEX] = _content(found)
+        if len(planned) > 1 and any(file.name == INDEX for file in target.read):
+            documents[INDEX] = sources.content(f"{READ}{INDEX}")
         return planned, documents
     planned = plan_repack(target).files
     table = index(planned)
@@ -221,14 +220,3 @@ def _as_it_is(target: Checkpoint, file: SourceFile) -> OutputFile:
     outputs = tuple(Output(s.name, s.dtype, s.shape, s.numel, s.offset - begin, ()) for s in held)
     return OutputFile(file.name, header, outputs)
 
-
-def _content(file: SourceFile) -> bytes:
-    with opened(file) as source:
-        return source.read(0, file.size)
-
-
-def _find(folder: Folder, name: str) -> SourceFile | None:
-    try:
-        return folder.find(name)
-    except Missing:
-        return None

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from convert.checkpoint import Checkpoint, read_bytes
+from convert.checkpoint.files import list_folder
 from convert.documents import is_licence
 from convert.given import content, given
 from convert.tokenizing import has_tokenizer
@@ -52,18 +53,28 @@ def tokenizer_names(checkpoint: Checkpoint) -> tuple[str, ...]:
 def folder_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer files that lie in a folder, which need not hold a model."""
     try:
-        found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        found = [path.name for path in sorted(folder.iterdir()) if path.is_file()]
     except OSError as error:
         raise StorageFailed(f"{show(str(folder))} cannot be read: {error.strerror}.") from None
-    names = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
-    return {
-        path.name: read_file(path) for path in found if path.name not in _NO_TOKENIZER and path.name.endswith(names)
-    }
+    endings = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
+    listing = list_folder(folder)  # a stranger's folder: a link in it may lead to nothing but itself
+    wanted = [listing.find(name) for name in found if name not in _NO_TOKENIZER and name.endswith(endings)]
+    for file in wanted:
+        _check_size(file.name, file.size)
+    return {file.name: read_bytes(file) for file in wanted}
 
 
 def read_file(path: Path) -> bytes:
     """A file of tokens, refused before it is read where no vocabulary is as large."""
     return content(path, LARGEST, "a tokenizer file")
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > LARGEST:
+        raise LimitExceeded(
+            f"{show(name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
+            "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
+        )
 
 
 def read_tokens(source: str | Path) -> Addition:
