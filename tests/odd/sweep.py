@@ -23,7 +23,9 @@ _PYTHON = re.compile(
     r"|unsupported operand|must be real number|<class '|a bug in weightsmith"
 )
 #: what is said in others' names: a library's quoted complaint, a template's fault, a rule's reasons
-_QUOTED = re.compile(r"""fails: (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|the chat template refuses .*""")
+_QUOTED = re.compile(
+    r"""fails: (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|['"].*?\.\.\. \(\d+ characters\))|the chat template refuses .*"""
+)
 _REASONS = sorted({text for rule in rules() for text in (rule.why, rule.what, rule.fix)}, key=len, reverse=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e]")
 _LONGEST = 3000  # characters of an error
