@@ -98,5 +98,5 @@ class _Cut:
         if self._json is not None:
             # a token that is looked for before all else is spelled as it is, whatever the alphabet of the others
             spelled = {token, spell(token.encode())} if self._byte_levels[0] else {token, token.replace(" ", SPACE)}
-            cuts += [[piece.id for piece in self._json.model.tokenize(one)] for one in sorted(spelled)]
+            cuts += [[piece for piece, _ in self._json.cut(one)] for one in sorted(spelled)]
         return [mean_of(ids) for ids in cuts]

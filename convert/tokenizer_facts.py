@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+import convert.children as children
 from convert.checkpoint import Checkpoint
 from convert.documents import carried, is_licence
 from convert.tokenizing import handed, has_tokenizer, received
-from surgery.errors import show
+from surgery.errors import ConversionError
 
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizer_facts import child; child()"
-
+_SECONDS = 900.0  # what a file may cause is bounded there; this is for our own work
 
 def tokenizer_facts(checkpoint: Checkpoint, family: str) -> dict[str, Any] | None:
     """Facts as JSON values, or ``{"problem": ...}``; None, and at once, where there is no tokenizer."""
@@ -22,15 +20,13 @@ def tokenizer_facts(checkpoint: Checkpoint, family: str) -> dict[str, Any] | Non
     if not has_tokenizer(names):
         return None
     task = {"files": {name: handed(checkpoint.documents[name]) for name in names}, "family": family}
-    root = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
-        input=json.dumps(task), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return {"problem": f"the tokenizer could not be read: {show(last, 300)}"}
-    found: dict[str, Any] = json.loads(done.stdout)
+    try:
+        done = children.run("convert.tokenizer_facts:child", task, seconds=_SECONDS)
+        found: dict[str, Any] = json.loads(done.answer("reads the tokenizer"))
+    except children.TooLong:
+        return {"problem": f"the tokenizer could not be read within {_SECONDS:.0f} seconds"}
+    except (children.Crashed, ConversionError) as error:
+        return {"problem": f"the tokenizer could not be read: {error}"}
     return found
 
 
@@ -59,7 +55,6 @@ def child() -> None:
 
     from mappings.chat import template_for
     from mappings.tokenizers import recipe_for
-    from surgery.errors import ConversionError
     from surgery.tokenizer.export import export
 
     task: dict[str, Any] = json.load(sys.stdin)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
+from surgery.apart import Failed
 from surgery.errors import ConversionError, quote, show
 from surgery.tokenizer.adapt import read_object
 from surgery.tokenizer.check import Check
@@ -170,7 +171,5 @@ def _asked(built: Built, text: str, framed: bool) -> list[int]:
     """Ids, or none at all where the library fails on a text: no text has the id -1."""
     try:
         return built.encode(text, framed)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException:  # also a panic of the library's, which is no Exception
+    except Failed:
         return [-1]

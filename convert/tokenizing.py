@@ -120,7 +120,7 @@ def received(told: Mapping[str, Any]) -> bytes:
 
 def child() -> None:
     """The child: a task as JSON on stdin, a report as JSON on stdout."""
-    from convert.verification.child import forbid_network, limit_memory
+    from surgery.apart.confined import forbid_network, limit_memory
 
     task: dict[str, Any] = json.load(sys.stdin)
     forbid_network()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import click
 
 from convert.cli.places import overwrite_option
 from convert.quantity import nbytes
+from surgery.limits import MEMORY, SECONDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +68,33 @@ shard_size_option = click.option(
 witness_option = click.option(
     "--witness", type=click.Choice(["auto", "required", "off"]), default=None,
     help="Let transformers judge a miniature of the output: auto (the default) where it can.",
+)  # fmt: skip
+
+def _for_files(variable: str, context: click.Context, value: float | None) -> None:
+    """Says a limit to this process and to those that it starts, until the command is done."""
+    if value is None:
+        return
+    before = os.environ.get(variable)
+    os.environ[variable] = str(value)
+
+    def restore() -> None:
+        os.environ.pop(variable, None) if before is None else os.environ.update({variable: before})
+
+    context.call_on_close(restore)
+
+
+#: what every command has: how much the files of a stranger may make it do
+file_limits = (
+    click.Option(
+        ["--file-seconds"], type=click.FloatRange(0, min_open=True), metavar="N", expose_value=False,
+        callback=lambda context, option, value: _for_files(SECONDS, context, value),
+        help="Computing that a tokenizer file may cause, more for large ones (10).",
+    ),
+    click.Option(
+        ["--file-memory"], type=Bytes(), metavar="SIZE", expose_value=False,
+        callback=lambda context, option, value: _for_files(MEMORY, context, value),
+        help="Memory that a tokenizer file may take, more for large ones (1GB).",
+    ),
 )  # fmt: skip
 
 #: what decides the plan

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from convert.verification.child import forbid_network, limit_memory
+from surgery.apart.confined import forbid_network, limit_memory
 from surgery.errors import show
 
 

@@ -19,7 +19,6 @@ from convert.planning import Plan
 from convert.prepare import plan_artefact
 from convert.remake import edited, opened
 from convert.verification.additions import with_additions
-from convert.verification.child import forbid_network, limit_memory
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
@@ -34,6 +33,7 @@ from convert.writing import write
 from mappings import families
 from mappings.config import read_facts, refusals
 from mappings.family import Family
+from surgery.apart.confined import forbid_network, limit_memory
 from surgery.edits.vocabulary import mixed_rows, replace_rows
 from surgery.errors import ConversionError, show
 from surgery.model import Artefact

@@ -217,7 +217,7 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     return Grown(
         dict(made), "merges", made.tokenizer_class, grown.first,
         tokens=tuple(bytes_of(token, byte_level) for token in added),
-        parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
+        parts=tuple(tuple(piece for piece, _ in old.cut(token)) for token in added),
         before=encoder(old), after=encoder(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
         skipped=(

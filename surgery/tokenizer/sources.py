@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from surgery.errors import ConversionError, LimitExceeded, listed, show
+from surgery.tokenizer.bounds import refuse_many_values
 from surgery.tokenizer.processor import decode_error, parsed
 
 LARGEST = 128 * 2**20  # bytes; Gemma's tokenizer.json, the largest known, has 33 MB
@@ -419,6 +420,7 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
 def read_json(name: str, data: bytes) -> Any:
     """JSON in which no object says a key twice."""
     refuse_pointer(name, data)
+    refuse_many_values(name, data)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
