@@ -78,7 +78,7 @@ def test_a_guest_gets_files_and_options_and_its_errors_keep_their_kind() -> None
     with pytest.raises(Failed, match="said so") as failed:
         guest.call("raising")
     assert (failed.value.kind, failed.value.panicked) == ("ValueError", False)
-    with pytest.raises(UsageError, match="^no$"):
+    with pytest.raises(UsageError, match=r"^no$"):
         guest.call("refusing")
 
 
