@@ -1,6 +1,6 @@
 """Every count that a document states, made absurd, put to what reads it: in one process whose memory is bounded.
 
-    python -m tests.sizes.sweep tests/golden/llama-gqa/checkpoint
+    python -m tests.sizes.sweep tests/golden/llama-gqa/checkpoint plan,validate config.json
 
 prints one JSON line for each place that ended in anything but a result or a refusal, or took longer than it may.
 """
@@ -8,7 +8,6 @@ prints one JSON line for each place that ended in anything but a result or a ref
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -16,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,14 +84,49 @@ def verified(folder: Path) -> None:
     verify(one, one, exactness="byte", mode="quick", prompts=[[1, 2, 3]])
 
 
-def carded(folder: Path) -> None:
-    from convert.card.make import make_card
+def revised(folder: Path) -> None:
+    """What the commands on vocabularies do before anything is written; the folder is also the other model."""
+    from convert.checkpoint import open_checkpoint
+    from convert.edits.tokens import read_addition
+    from convert.edits.transplant import transplant_tokenizer
+    from convert.edits.vocabulary import extend_vocab
+    from convert.edits.vocabulary_size import pad_vocab, trim_vocab, unpad_vocab
+    from convert.prepare import open_artefact
 
-    make_card(folder)
+    artefact = open_artefact(open_checkpoint(folder))
+    for edit in (
+        lambda: extend_vocab(artefact, read_addition(None, atoms=("<|new|>",))),
+        lambda: trim_vocab(artefact, ["the lighthouse"]),
+        lambda: pad_vocab(artefact, multiple=64),
+        lambda: unpad_vocab(artefact),
+        lambda: transplant_tokenizer(artefact, artefact),
+    ):
+        with suppress(ConversionError):
+            edit()
+
+
+def claimed(folder: Path) -> None:
+    """What verify asks manifest and tokenizers."""
+    from convert.checkpoint import open_checkpoint
+    from convert.claims import compared_tokens, remade_plan
+
+    one = open_checkpoint(folder)
+    compared_tokens(one, one)
+    remade_plan(one, one)
+
+
+def adapted(folder: Path) -> None:
+    """An adapter beside its base."""
+    from convert.checkpoint import open_checkpoint
+    from convert.edits.lora import merge_lora
+    from convert.prepare import open_artefact, plan_artefact
+
+    plan_artefact(merge_lora(open_artefact(open_checkpoint(folder / "base")), folder / "adapter"), tokenizer="carry").summary()
 
 
 READERS: dict[str, Callable[[Path], None]] = {
     "plan": planned, "inspect": inspected, "validate": validated, "diff": differing, "verify": verified,
+    "vocabulary": revised, "claims": claimed, "adapter": adapted,
 }  # fmt: skip
 
 
@@ -143,17 +178,15 @@ def looked(reader: Callable[[Path], None], folder: Path) -> str:
 
 
 def main() -> None:
-    """Sweep the folders that the arguments name."""
-    import torch  # noqa: F401 - its own memory is nobody's size
-
-    for reader in (planned, verified):  # what they import
-        looked(reader, Path(sys.argv[1]))
+    """Sweep a folder: its path, the readers and the documents, each between commas."""
+    folder, readers, documents = Path(sys.argv[1]), *(tuple(words.split(",")) for words in sys.argv[2:4])
+    for reader in readers:  # what they import, and make once, is nobody's size
+        said = looked(READERS[reader], folder)
+        if said:
+            print(json.dumps({"document": "as it is", "reader": reader, "said": said}))
     limit_memory(MEMORY)
-    documents = ("config.json", "generation_config.json", "params.json", "model.safetensors.index.json")
-    readers = tuple(os.environ.get("READERS", " ".join(READERS)).split())
-    for folder in sys.argv[1:]:
-        for found in sweep(Path(folder), documents, readers):
-            print(json.dumps({"folder": folder, **found}), flush=True)
+    for found in sweep(folder, documents, readers):
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
