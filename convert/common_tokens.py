@@ -6,6 +6,7 @@ Only the tokenizers say that: a config names ids that play a part, and whoever w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,8 +161,14 @@ def _read(checkpoint: Checkpoint) -> Side | None:
     if not has_tokenizer(files):
         return None
     made = export(recipe_for("", files), files)
-    rows = next((size for key in _ROWS[::-1] if type(size := checkpoint.config.get(key)) is int and size > 0), None)
+    stated = (checkpoint.config.get(key) for key in _ROWS[::-1])
+    rows = next((size for size in stated if type(size) is int and 0 < size <= _most_rows(checkpoint)), None)
     return Side(_table(made), {part: getattr(made.facts, part) for part in _PARTS}, rows, files)
+
+
+def _most_rows(checkpoint: Checkpoint) -> int:
+    """What the number of rows cannot exceed, whatever a config says: lists of that size are made."""
+    return max((math.prod(stored.shape) for stored in checkpoint.tensors.values()), default=0)
 
 
 def _table(made: TokenizerFiles) -> Mapping[str, Any]:

@@ -89,6 +89,8 @@ HALVED = Via("half of", _halved_read, _halved_write)
 
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     head, width = values["head_dim"], values["query_pre_attn_scalar"]
+    if not width > 0:
+        raise Unreadable(f"query_pre_attn_scalar = {width!r} has no root that could divide the scores")
     return {facts[0]: head, facts[1]: None if width == head else width}
 
 

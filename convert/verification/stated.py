@@ -97,6 +97,11 @@ _WITHIN: Mapping[str, Mapping[str, Kind]] = {
     "text_config": _CONFIG,
     "model_args": _CONFIG,
 }
+#: counts of what is chosen, and of what it is chosen from
+_CHOSEN = (
+    ("num_experts_per_tok", ("num_experts", "num_local_experts", "n_routed_experts")),
+    ("topk_group", ("n_group",)),
+)  # fmt: skip
 _BY_LAYER = ("layer_types", "no_rope_layers")  # lists with an item for each layer
 
 
@@ -117,6 +122,10 @@ def _check(table: Mapping[str, Any], kinds: Mapping[str, Kind], where: str, with
             raise _unfit(where, within + key, value, kind.words)
         if key in _WITHIN and value is not None:
             _check(value, _WITHIN[key], where, f"{within}{key}.")
+    for key, among in _CHOSEN:
+        there = next((table[name] for name in among if table.get(name) is not None), None)
+        if kinds is _CONFIG and there is not None and (table.get(key) or 0) > there:
+            raise _unfit(where, within + key, table[key], f"at most the {there} that there are")
     layers = table.get("num_hidden_layers")
     for key in _BY_LAYER:
         if layers is not None and kinds is _CONFIG and table.get(key) and len(table[key]) != layers:

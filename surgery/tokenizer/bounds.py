@@ -11,6 +11,8 @@ from surgery.errors import ConversionError, show
 MOST_VALUES = 5_000_000
 #: in all parts around the vocabulary: the longest known, with hundreds of characters to be replaced, have a few thousand
 MOST_PARTS = 20_000
+#: what ids are below: lists of their size are made, and the largest vocabularies known have 262,144
+MOST_IDS = 1 << 21
 _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
 
 
