@@ -57,35 +57,31 @@ def make_lossless(base: Checkpoint, target: Checkpoint, out: str | Path) -> Made
     check_output(final, base.path)
     told = [SCHEMA, _LEVEL, BLOCK, zstandard.__version__, fingerprint(base), fingerprint(target)]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    with (
-        open_sources(base) as under,
-        open_all(target, target.documents) as over,
-        Interrupts() as interrupts,
-        staging(staging_of(final), {DATA: key}, interrupts.check) as stage,
-    ):
-        files, documents = _layout(target, over)
-        try:
-            writer = _Writer(base, target, under, over, interrupts)
-            entries = writer.all(files, stage)
-            for sources in (under, over):
-                sources.unchanged()
-            described = {
-                "weightsmith_delta": SCHEMA,
-                "base": writer.counted_on(),
-                "files": entries,
-                "documents": sorted(documents),
-            }
-            for name, content in {**documents, NAME: document(described)}.items():
-                stage.write(name, content)
-            for sources in (under, over):
-                sources.unchanged()
-            stage.publish(final, (DATA, *documents, NAME))
-        except OutputBusy:
-            raise
-        except Exception as error:
-            if (busy := stage.lost(final)) is not None:
-                raise busy from error
-            raise
+    with open_sources(base) as under, open_all(target, target.documents) as over:
+        files, documents = _layout(target, over)  # which may refuse it, before there is anything to leave behind
+        with Interrupts() as interrupts, staging(staging_of(final), {DATA: key}, interrupts.check) as stage:
+            try:
+                writer = _Writer(base, target, under, over, interrupts)
+                entries = writer.all(files, stage)
+                for sources in (under, over):
+                    sources.unchanged()
+                described = {
+                    "weightsmith_delta": SCHEMA,
+                    "base": writer.counted_on(),
+                    "files": entries,
+                    "documents": sorted(documents),
+                }
+                for name, content in {**documents, NAME: document(described)}.items():
+                    stage.write(name, content)
+                for sources in (under, over):
+                    sources.unchanged()
+                stage.publish(final, (DATA, *documents, NAME))
+            except OutputBusy:
+                raise
+            except Exception as error:
+                if (busy := stage.lost(final)) is not None:
+                    raise busy from error
+                raise
     size = sum(entry.stat().st_size for entry in final.iterdir())
     return Made(final, len(target.tensors), writer.changed, size, sum(t.nbytes for t in target.tensors.values()))
 

@@ -39,6 +39,12 @@ def rewrite(path: Path) -> None:
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
+def spaced(path: Path) -> None:
+    """The same but for a byte behind the last, which leaves JSON what it says."""
+    with open(path, "ab") as file:
+        file.write(b"\n")
+
+
 def exchange(path: Path) -> None:
     """Another file under the name."""
     path.with_name("other.tmp").write_bytes(path.read_bytes())
@@ -143,8 +149,8 @@ def test_the_process_that_reads_a_tokenizer_knows_its_files(change: Change, sour
         received(told)
 
 
-@pytest.mark.parametrize("name", ["config.json", "LICENSE", "tokenizer.model", "model-00002-of-00002.safetensors"])
-@pytest.mark.parametrize("change", [rewrite, exchange])
+@pytest.mark.parametrize("name", ["config.json", "LICENSE", "tokenizer.model", "model.safetensors.index.json"])
+@pytest.mark.parametrize("change", [spaced, exchange])
 def test_a_saved_plan_is_of_the_files_that_were_there(
     name: str, change: Change, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
