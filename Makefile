@@ -7,6 +7,7 @@
 #   make outsiders    .outsiders, an environment with transformers 4, for that table
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
+#   make faults      kills, lost power, full disks, changing sources, on every path; ARGS="--points 5" for fewer (hours)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -23,7 +24,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential faults lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -57,6 +58,9 @@ mutation: $(INSTALLED)
 
 differential: $(INSTALLED)
 	$(BIN)/python -m tests.differential $(ARGS)
+
+faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)
