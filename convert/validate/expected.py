@@ -17,7 +17,7 @@ from mappings.slabs import Slabs
 from mappings.slots import slots, without_sets
 from mappings.solve import solve
 from surgery.dtypes import QUANTISED
-from surgery.errors import ConversionError, complaint, show
+from surgery.errors import ConversionError, complaint
 from surgery.facts import Facts
 from surgery.layout import Sizes
 
