@@ -30,6 +30,8 @@ from convert.quantity import nbytes
 from surgery.errors import UsageError, show
 from surgery.model import Artefact
 
+#: in a line: the reader keeps every beginning of a dotted key, so that a key of 60,000 parts takes 14 GB
+_MOST_DOTS = 64
 _LARGEST = 1 << 20  # bytes of a recipe
 
 
@@ -141,9 +143,11 @@ def read_recipe(path: str | Path) -> Recipe:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise UsageError(f"{show(str(path))} has over {_LARGEST:,} bytes: no recipe has.")
+    if max((line.count(b".") for line in content.splitlines()), default=0) > _MOST_DOTS:
+        raise UsageError(f"{show(str(path))} has a line with over {_MOST_DOTS} dots: no key or path of a recipe has as many.")
     try:
         told = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also a number of more digits than Python reads
         raise UsageError(f"{show(str(path))} is not TOML: {error}.") from None
     except RecursionError:
         raise UsageError(
