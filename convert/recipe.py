@@ -32,6 +32,8 @@ from convert.quantity import nbytes
 from surgery.errors import UsageError, show
 from surgery.model import Artefact
 
+#: in a line: the reader keeps every beginning of a dotted key, so that a key of 60,000 parts takes 14 GB
+_MOST_DOTS = 64
 _LARGEST = 1 << 20  # bytes of a recipe
 
 
@@ -140,9 +142,11 @@ def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file; ``UsageError`` names the line or the key that cannot be followed."""
     folder = Path(path).parent
     text = content(path, _LARGEST, "a recipe")
+    if max((line.count(b".") for line in text.splitlines()), default=0) > _MOST_DOTS:
+        raise UsageError(f"{show(str(path))} has a line with over {_MOST_DOTS} dots: no key or path of a recipe has as many.")
     try:
         told = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also a number of more digits than Python reads
         raise UsageError(f"{show(str(path))} is not TOML: {error}.") from None
     except RecursionError:
         raise UsageError(
