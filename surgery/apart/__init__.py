@@ -26,13 +26,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, LimitExceeded, show
 from surgery.limits import Limits, limits
 
 _PROGRAM = "import sys; sys.path.insert(0, {root!r}); from surgery.apart.process import serve; serve({parent})"
 _ROOT = str(Path(__file__).resolve().parents[2])
 _PATIENCE = 30.0  # times the seconds of computing: a machine has other work, a process that waits for something never ends
 _LIBRARIES = ("HF_", "HUGGING", "TRANSFORMERS_")  # what their environment variables begin with
+_ENDING = 10.0  # seconds that a process may take to end, once it has closed its pipes
 _STARVED = ("memory allocation of", "bad_alloc", "MemoryError", "annot allocate memory")
 _REMEMBERED = 64  # files that were refused, which a command may well try again
 
@@ -154,7 +155,7 @@ class _Process:
                 self.end()
                 raise
             if told is None:
-                raise TooMuch(self._why(what))
+                raise self._why(what)
         if "value" in told:
             return told["value"]
         if "raised" in told:
@@ -172,20 +173,24 @@ class _Process:
         line = self._child.stdout.readline() if ready else b""
         return json.loads(line) if line.endswith(b"\n") else None
 
-    def _why(self, what: str) -> str:
+    def _why(self, what: str) -> ConversionError:
         """Why there was no answer. The process is gone then."""
-        self._child.poll()
         with suppress(subprocess.TimeoutExpired):
-            self._child.wait(1.0)
+            self._child.wait(_ENDING)
         status = self._child.poll()
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4096))
         said = self._log.read().decode(errors="replace")
         self.end()
-        if status in (None, -signal.SIGXCPU, -signal.SIGKILL) or any(words in said for words in _STARVED):
-            return _too_much(what, f"needs more than {self.allowed.words}")
+        if status == -signal.SIGKILL:  # our limits end it otherwise, so that this says nothing of the file
+            return LimitExceeded(
+                f"the process that reads {what} was killed: the system or a container did that, mostly for want of memory. "
+                "Let it have more, or end other programs, and run the same command again."
+            )
+        if status in (None, -signal.SIGXCPU) or any(words in said for words in _STARVED):
+            return TooMuch(_too_much(what, f"needs more than {self.allowed.words}"))
         last = (said.strip().splitlines() or ["it said nothing"])[-1]
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        return (
+        return TooMuch(
             f"{what} ends the library that reads it ({how}: {show(last, 200)}): it is damaged, or made to do so. Take the file "
             "from the model's repository."
         )
