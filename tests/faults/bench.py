@@ -167,7 +167,7 @@ class Bench:
                 appeared = time.monotonic() - began
                 ended = child.wait(self.seconds)
                 times.append((ended.seconds, appeared))
-                if ended.status or (found := state(out)).word != "complete":
+                if ended.status or state(out).word != "complete":
                     raise RuntimeError(f"{self.case.name} fails without a fault, exit {ended.status}: {ended.text[-2000:]}")
                 if number == 0:
                     nbytes = sum(path.stat().st_size for path in out.iterdir())

@@ -32,8 +32,7 @@ def syscall(bench: Bench) -> None:
     """SIGKILL as a call begins that would change something."""
     for call in bench.sample(bench.clean.calls, bench.points):
         with bench.trial() as folder:
-            status = _killed_at(bench, folder, call)
-            wrong = ["not reached: the run ended with 0"] if status == 0 else []
+            wrong = _killed_at(bench, folder, call)
             bench.recovers("syscall", f"before {_said(call)}", folder / OUT, wrong)
 
 
@@ -41,10 +40,10 @@ def powerloss(bench: Bench) -> None:
     """SIGKILL as a call begins, and whatever was not synced by then is damaged; also just after exit 0."""
     for call in bench.sample(bench.clean.calls, bench.points):
         with bench.trial() as folder:
-            _killed_at(bench, folder, call)
+            wrong = _killed_at(bench, folder, call)
             lost = unsynced(read_log(folder / LOG, folder))
             _damage(lost, bench.rng)
-            bench.recovers("powerloss", f"at {_said(call)}, {len(lost)} files damaged", folder / OUT)
+            bench.recovers("powerloss", f"at {_said(call)}, {len(lost)} files damaged", folder / OUT, wrong)
     with bench.trial() as folder:
         bench.run(folder / OUT, trace=Trace(folder / LOG, CHANGES))
         _damage(unsynced(read_log(folder / LOG, folder)), bench.rng)
@@ -86,10 +85,11 @@ def stopped(bench: Bench) -> None:
             bench.recovers("signal", f"{number.name} at {share:.0%} of the writing", folder / OUT, wrong)
 
 
-def _killed_at(bench: Bench, folder: Path, call: Call) -> int:
-    """Run until a thread makes that call for the nth time, and kill it there; its exit status."""
+def _killed_at(bench: Bench, folder: Path, call: Call) -> list[str]:
+    """Run until a thread makes that call for the nth time, and kill it there; what is wrong where it was not."""
     inject = f"{call.name}:signal=SIGKILL:when={call.nth}"
-    return bench.run(folder / OUT, trace=Trace(folder / LOG, CHANGES, inject)).status
+    ended = bench.run(folder / OUT, trace=Trace(folder / LOG, CHANGES, inject))
+    return ["not reached: the run ended with 0"] if ended.status == 0 else []
 
 
 def _said(call: Call) -> str:

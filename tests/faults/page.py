@@ -81,7 +81,7 @@ def page(counts: Counts) -> str:
         lines.append(f"| {ABOUT[path]} | {' | '.join(_numbers(cells.get(mode)) for mode in modes)} | {failed} |")
     total = {mode: _sum(counts, "checks", mode) for mode in modes}
     lines.append(f"| **all** | {' | '.join(f'{total[mode]:,}' for mode in modes)} | {_sum(counts, 'failed')} |")
-    failures = [cell["first"] for path in told for cell in counts[path].values() if cell["first"]]
+    failures = [f"{path}: {cell['first']}" for path in told for cell in counts[path].values() if cell["first"]]
     said = [f"- `{mode}`: {MODES[mode].says}." for mode in modes]
     return "\n".join([*lines, "", *said, *(["", "Failed:", "", *(f"- {one}" for one in failures)] if failures else [])])
 

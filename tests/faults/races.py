@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.bench import OUT, Bench
+from tests.faults.calls import read_log
 from tests.faults.running import Ended, Trace
 
 
@@ -43,6 +44,8 @@ def nolock(bench: Bench) -> None:
                 wrong.append(f"OUT is {found}")
             if found.word == "absent" and not all(each.status for each in ended):
                 wrong.append("exit 0, and no output")
+            if not any(call.injected for call in read_log(traces[0].log, folder)):
+                wrong.append("not reached: the first run asked for no lock")
             bench.note("nolock", _said(bench, off, ended), wrong)
             if not wrong:
                 bench.recovers("nolock", f"again after {_said(bench, off, ended)}", out)

@@ -7,40 +7,40 @@ from pathlib import Path
 from tests.faults.calls import Call, parsed, steady, unsynced
 
 
-def calls(text: str, cwd: str = "/work") -> list[Call]:
+def calls(text: str, cwd: str = "/here") -> list[Call]:
     return list(parsed(text.strip().splitlines(), cwd))
 
 
 def test_a_call_that_another_thread_interrupts_is_one_call_with_its_own_file_and_result():
     found = calls("""
-11 pwrite64(8</work/a.tmp>, ""..., 968, 0 <unfinished ...>
-12 pwrite64(7</work/b.tmp>, ""..., 100, 0) = 100
+11 pwrite64(8</here/a.tmp>, ""..., 968, 0 <unfinished ...>
+12 pwrite64(7</here/b.tmp>, ""..., 100, 0) = 100
 11 <... pwrite64 resumed>)           = 968
-11 pwrite64(8</work/a.tmp>, ""..., 32, 968) = 32
+11 pwrite64(8</here/a.tmp>, ""..., 32, 968) = 32
 """)
     assert found == [
-        Call(12, "pwrite64", 1, ("/work/b.tmp",), 100),
-        Call(11, "pwrite64", 1, ("/work/a.tmp",), 968),
-        Call(11, "pwrite64", 2, ("/work/a.tmp",), 32),
+        Call(12, "pwrite64", 1, ("/here/b.tmp",), 100),
+        Call(11, "pwrite64", 1, ("/here/a.tmp",), 968),
+        Call(11, "pwrite64", 2, ("/here/a.tmp",), 32),
     ]
     assert [call.nbytes for call in found] == [100, 968, 32]
 
 
 def test_a_call_that_never_came_back_is_told_last_without_a_result():
     (synced, written) = calls("""
-11 pwrite64(8</work/a>, ""..., 968, 0 <unfinished ...>
-12 fsync(7</work/b>)                   = 0
+11 pwrite64(8</here/a>, ""..., 968, 0 <unfinished ...>
+12 fsync(7</here/b>)                   = 0
 11 +++ killed by SIGKILL +++
 """)
     assert synced.name == "fsync" and synced.done
-    assert written == Call(11, "pwrite64", 1, ("/work/a",), None) and not written.done and written.nbytes == 0
+    assert written == Call(11, "pwrite64", 1, ("/here/a",), None) and not written.done and written.nbytes == 0
 
 
 def test_what_strace_put_in_the_place_of_a_result_is_marked():
     (lost, failed, own) = calls("""
-11 pwrite64(8</work/a>, ""..., 968, 0) = 968 (INJECTED)
-11 fsync(8</work/a>) = -1 EIO (Input/output error) (INJECTED)
-11 fsync(8</work/a>) = -1 EIO (Input/output error)
+11 pwrite64(8</here/a>, ""..., 968, 0) = 968 (INJECTED)
+11 fsync(8</here/a>) = -1 EIO (Input/output error) (INJECTED)
+11 fsync(8</here/a>) = -1 EIO (Input/output error)
 """)
     assert (lost.injected, lost.result) == (True, 968)
     assert (failed.injected, failed.result, failed.done) == (True, -1, False)
@@ -49,13 +49,13 @@ def test_what_strace_put_in_the_place_of_a_result_is_marked():
 
 def test_names_are_relative_to_the_folder_that_is_given_with_them():
     (renamed, removed, made) = calls("""
-11 renameat2(AT_FDCWD</work>, "/x/.out.partial", AT_FDCWD</work>, "out", RENAME_NOREPLACE) = 0
+11 renameat2(AT_FDCWD</here>, "/x/.out.partial", AT_FDCWD</here>, "out", RENAME_NOREPLACE) = 0
 11 unlinkat(5</x/old>, "a.tmp", 0) = 0
 11 mkdir("new", 0777) = 0
 """)
-    assert renamed.paths == ("/x/.out.partial", "/work/out") and renamed.file == "out"
+    assert renamed.paths == ("/x/.out.partial", "/here/out") and renamed.file == "out"
     assert removed.paths == ("/x/old/a.tmp",)
-    assert made.paths == ("/work/new",)
+    assert made.paths == ("/here/new",)
 
 
 def test_a_call_acts_within_a_folder_on_what_lies_in_it_and_on_the_folder(tmp_path: Path):
