@@ -72,7 +72,7 @@ def show(untrusted: object, longest: int = _LONGEST) -> str:
 
 
 def visible(text: str) -> str:
-    """Text for a page: what is not to be seen (escapes, line ends, marks that turn the direction) is spelled out.
+    r"""Text for a page: what is not to be seen (escapes, line ends, marks that turn the direction) is spelled out.
 
     >>> visible("a\x1b[31m\u202eb, 灯塔")
     'a\\x1b[31m\\u202eb, 灯塔'
