@@ -36,6 +36,10 @@ REASONS: Final[tuple[Reason, ...]] = (
         why="tied pieces of characters that lower pieces have too, where an order of merges has to do",
     ),
     *_each(
+        ("trimmed",), "chinese-llama*", "vendor chinese_llama*", reader="sentencepiece", parts=_NUMBERS,
+        why="the same: the corpus keeps the cut that the library made of it",
+    ),
+    *_each(
         ("*",), "unigram-bytes", reader="transformers*", parts=_NUMBERS,
         why="two ways of cutting with nearly equal scores: SentencePiece adds in float32, tokenizers in float64",
     ),

@@ -131,8 +131,8 @@ def _named(files: Mapping[str, bytes]) -> list[str]:
     decoder = config.get("added_tokens_decoder") or {}
     table = json.loads(files["tokenizer.json"]).get("added_tokens") or () if "tokenizer.json" in files else ()
     found = [token["content"] for token in (*decoder.values(), *table) if token.get("special", True)]
-    roles = json.loads(files.get("special_tokens_map.json", b"{}")) | config
-    parts = [roles.get(f"{part}_token") for part in ("bos", "eos", "unk", "pad")]
+    named = (config, json.loads(files.get("special_tokens_map.json", b"{}")))
+    parts = [each.get(f"{part}_token") for each in named for part in ("bos", "eos", "unk", "pad")]
     texts = [part.get("content") if isinstance(part, dict) else part for part in parts]
     pieces = _pieces(files)
     size = pieces.get_piece_size() if pieces is not None else 0
