@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,9 +95,11 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     framing = {token for text in (*asked.values(), *own_words(before.template or "")) for token in plain(text)}
     named |= {ids[text] for text in named_texts(before.config) if text in ids}
     made = trim(value, kept_ids(value, used | framing | (named & set(ids.values()))))
-    made, after, found = _proven(tokenizer, made, before.pieces, lambda: chain(texts, asked.values()))
+    pieces = fewer_pieces(before.pieces, made.kept) if before.pieces is not None else None
+    cut = _recut(made, before.pieces, pieces)
+    made, after, found = _proven(tokenizer, (*cut, made), lambda: chain(texts, asked.values()))
     config = renumbered_config(read_object(before.written, "tokenizer_config.json"), {old: n for n, old in enumerate(made.kept)})
-    beside = _pieces(before, made, after, (*begins(texts), *PROBE))
+    beside = _pieces(pieces, made, after, (*begins(texts), *PROBE))
     return Trimmed(
         made.kept,
         {
@@ -123,25 +125,31 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     )
 
 
-def _proven(tokenizer: Any, made: Trim, pieces: bytes | None, texts: Callable[[], Iterable[str]]) -> tuple[Trim, Any, Same]:
-    """The trimmed tokenizer, as the library loads it, and what of the texts it cuts and decodes as ``tokenizer`` does.
-
-    The one that cuts tied pieces as SentencePiece joins the fewer ones comes first, if it cuts the texts so.
-    """
-    with suppress(ConversionError):
-        cut = recut(made.tokenizer_json, fewer_pieces(pieces, made.kept)) if pieces is not None else None
-        if cut is not None:
-            after = whole(cut)
-            return replace(made, tokenizer_json=cut), after, same(tokenizer, after, made.kept, texts())
-    after = whole(made.tokenizer_json)
-    return made, after, same(tokenizer, after, made.kept, texts())
+def _recut(made: Trim, before: bytes | None, pieces: bytes | None) -> tuple[Trim, ...]:
+    """The trimmed tokenizer that cuts tied pieces as SentencePiece joins the fewer ones, where such pieces are cut out."""
+    if before is None or pieces is None or made.tokenizer_json.get("pre_tokenizer") is None:
+        return ()
+    try:
+        cut = recut(made.tokenizer_json, before, pieces)
+    except ConversionError:  # a model of so few pieces that sentencepiece loads it no more
+        return ()
+    return (replace(made, tokenizer_json=cut),) if cut is not None else ()
 
 
-def _pieces(before: Whole, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:
+def _proven(tokenizer: Any, ways: Sequence[Trim], texts: Callable[[], Iterable[str]]) -> tuple[Trim, Any, Same]:
+    """The first of these trimmed tokenizers that cuts and decodes the texts as ``tokenizer`` does; raises if none does."""
+    for made in ways[:-1]:
+        after = whole(made.tokenizer_json)
+        with suppress(ConversionError):
+            return made, after, same(tokenizer, after, made.kept, texts())
+    after = whole(ways[-1].tokenizer_json)
+    return ways[-1], after, same(tokenizer, after, ways[-1].kept, texts())
+
+
+def _pieces(model: bytes | None, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:
     """The SentencePiece model with the kept pieces, where it gives the texts the trimmed tokenizer's ids."""
-    if before.pieces is None:
+    if model is None:
         return {}
-    model = fewer_pieces(before.pieces, made.kept)
     named = [token["content"] for token in made.tokenizer_json.get("added_tokens") or ()]
     return {"tokenizer.model": model} if agrees(model, encoder(after), texts, named) else {}
 
