@@ -24,12 +24,15 @@ def forbid_network() -> None:
 
 
 def limit_memory(memory: int | None) -> None:
-    """Let this process map no more than `memory` bytes beyond what it has."""
+    """Let this process map no more than `memory` bytes beyond what it has, nor more than it was allowed before."""
     if memory is None:
         return
     import resource
 
     most = mapped() + memory
+    _, allowed = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        most = min(most, allowed)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import resource
 import signal
 import sys
@@ -68,8 +69,8 @@ def serve(parent: int) -> None:
         signal.signal(asked, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     forbid_network()
-    incoming, outgoing = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what libraries print is no answer
+    incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print, compiled ones too, is no answer
     made: dict[int, Any] = {}
     allowance = _Allowance()
     while line := incoming.readline():

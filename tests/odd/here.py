@@ -56,7 +56,8 @@ def in_this_process() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch("convert.children.run", _child))
         for name in ("limit_memory", "forbid_network"):
-            stack.enter_context(mock.patch(f"convert.verification.child.{name}", lambda *_: None))
+            for module in ("surgery.apart.confined", "convert.verification.child"):
+                stack.enter_context(mock.patch(f"{module}.{name}", lambda *_: None))
         yield
 
 

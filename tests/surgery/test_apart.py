@@ -64,12 +64,21 @@ class Echo:
     def greedy(self) -> int:
         return len(bytearray(1 << 40))
 
+    def printing(self) -> str:
+        os.write(1, b"a compiled library's remark\n")
+        print("a remark")
+        return "the answer"
+
     def dying(self) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def echo(*files: bytes, **options: Any) -> apart.Guest:
     return made(f"{__name__}:Echo", files, what="the test", **options)
+
+
+def test_what_a_library_prints_is_no_answer() -> None:
+    assert echo().call("printing") == "the answer"
 
 
 def test_a_guest_gets_files_and_options_and_its_errors_keep_their_kind() -> None:
