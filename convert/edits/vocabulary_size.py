@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
+from convert.auto_tokenizer import AutoTokenizers
 from convert.documents import generation_config
 from convert.edits.corpus import documents
 from convert.edits.loaded import refuse_other_tokens
 from convert.edits.tokens import tokenizer_files
-from convert.edits.trimmed import models, opened, smaller
+from convert.edits.trimmed import Whole, models, opened, smaller
 from convert.edits.vocabulary import Revised, own_files, refuse_more_ids
 from convert.tokenizing import has_tokenizer, installed
 from mappings.token_keys import needed_ids, renumbered
@@ -36,7 +38,17 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     the rest of a text still has tokens, perhaps more of them. Documents are encoded whole, so line ends belong into them.
     """
     files, texts, library = own_files(artefact), documents(corpus), installed()
-    before = opened(artefact.family, files, artefact.origin.path, texts, library)
+    *first, last = opened(artefact.family, files, artefact.origin.path, texts, library)
+    for before in first:
+        with suppress(ConversionError):
+            return _trimmed(artefact, before, texts, files, library, pad_to)
+    return _trimmed(artefact, last, texts, files, library, pad_to)
+
+
+def _trimmed(
+    artefact: Artefact, before: Whole, texts: Iterable[str], files: Iterable[str], library: AutoTokenizers | None, pad_to: int
+) -> Revised:
+    """The artefact with the tokens of one form of its tokenizer."""
     ids = spelled_ids(before.value)
     refuse_more_ids(artefact, max(ids.values()) + 1)
     made = smaller(before, texts, _named(artefact))
@@ -48,7 +60,7 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     changed = keep_rows(artefact, made.kept, rows=rows).edited(
         lambda model: model.having("ids renumbered", **moved), "token ids are numbered anew"
     )
-    loaded = refuse_other_tokens(made, changed, library) if library is not None else ()
+    loaded = refuse_other_tokens(made, changed, library, before.also is not None) if library is not None else ()
     return Revised(
         changed,
         made.files,

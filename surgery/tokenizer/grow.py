@@ -15,7 +15,7 @@ from typing import Any, Literal
 from surgery.errors import ConversionError
 from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
-from surgery.tokenizer.export import export
+from surgery.tokenizer.export import dumped, export
 from surgery.tokenizer.extend import Extension, add_special_tokens, as_text, extend_bpe
 from surgery.tokenizer.facts import Encode, encoder, is_byte_level, load
 from surgery.tokenizer.kept import whole
@@ -169,10 +169,7 @@ def as_it_stood(made: Files, old: Mapping[str, Any]) -> dict[str, bytes]:
         config["added_tokens_decoder"] = {
             place: {**said, **flags.get(said["content"], {})} for place, said in config["added_tokens_decoder"].items()
         }
-    return {
-        **made, "tokenizer.json": _dumped(value),
-        "tokenizer_config.json": (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode(),
-    }  # fmt: skip
+    return {**made, "tokenizer.json": dumped(value), "tokenizer_config.json": dumped(config, indent=2)}
 
 
 def keeps(tokenizer_json: bytes, grown: Grown) -> bool:
@@ -209,7 +206,7 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     added = (*grown.added, *(_spelled(atom, byte_level) for atom in atoms))
     kept = {name: data for name, data in files.items() if name not in (*_SAID_AGAIN, *_vocabularies(files))}
     kept["tokenizer_config.json"] = _said(files)
-    written = {**kept, "tokenizer.json": _dumped(joined.tokenizer_json)}
+    written = {**kept, "tokenizer.json": dumped(joined.tokenizer_json)}
     made = export(recipe_of(written), written, chat_template=template(recipe, files))
     old, new = load(value), load(joined.tokenizer_json)
     left = [name for name in _vocabularies(files) if name in SENTENCEPIECE_NAMES and added]
@@ -256,11 +253,7 @@ def _said(files: Files) -> bytes:
     from surgery.tokenizer.adapt import configuration
 
     config = configuration(files)
-    return _dumped({key: value for key, value in config.items() if key != "added_tokens_decoder"})
-
-
-def _dumped(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    return dumped({key: value for key, value in config.items() if key != "added_tokens_decoder"})
 
 
 def _atoms(texts: Sequence[str], there: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:

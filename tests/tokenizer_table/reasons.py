@@ -39,6 +39,13 @@ REASONS: Final[tuple[Reason, ...]] = (
         ("trimmed",), "chinese-llama*", "vendor chinese_llama*", reader="sentencepiece", parts=_NUMBERS,
         why="tied pieces, where the corpus keeps the cut that the library made of it",
     ),
+    *(
+        Reason(
+            "behind a new special token text begins with a space, as behind the source's, which transformers 5 does not put",
+            vocabulary=one, way="specials", reader=reader, parts=_NUMBERS,
+        )
+        for one in ("llama-published", "vendor llama2 whole") for reader in ("transformers 4", "llama.cpp")
+    ),
     *_each(
         ("*",), "unigram-bytes", reader="transformers*", parts=_NUMBERS,
         why="two ways of cutting with nearly equal scores: SentencePiece adds in float32, tokenizers in float64",
