@@ -18,7 +18,7 @@ from surgery.errors import ConversionError, quote
 from surgery.model import Artefact
 from surgery.tokenizer.adapt import read_object
 from surgery.tokenizer.export import dumped
-from surgery.tokenizer.facts import encoder, token_text
+from surgery.tokenizer.facts import encoder
 from surgery.tokenizer.grow import Grown
 from surgery.tokenizer.kept import whole
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: parts of a tokenizer.json that a library's class has of its own
 _LAID = ("normalizer", "pre_tokenizer", "decoder")
+#: what a tokenizer_config.json says of tokens beside the named ones
+_OF_TOKENS = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "chat_template")
 _REMEDY = (
     "Nothing was written. Convert the model first, to a family whose tokenizer the library leaves to the files, as it does for "
     "llama."
@@ -72,15 +74,14 @@ def from_library(library: AutoTokenizers, folder: Path, value: Mapping[str, Any]
 
 
 def of_the_same_class(files: Mapping[str, bytes], source: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files with the class that the source's name, by which a library lays parts of its own over them.
+    """The files with the class and the settings of the source's, by which a library lays parts of its own over them.
 
-    Special tokens are named as they are there, too: with their flags, which such a class goes by.
+    What these files say of tokens is added: which there are, and what the source says elsewhere of its own.
     """
     theirs, said = read_object(source, "tokenizer_config.json"), read_object(files, "tokenizer_config.json")
-    others = {key: value for key, value in said.items() if key != "tokenizer_class"}
-    flagged = {key: theirs[key] for key in others if isinstance(theirs.get(key), dict) and token_text(theirs[key]) == others[key]}
-    named = {key: theirs[key] for key in ("tokenizer_class",) if key in theirs}
-    return {**files, "tokenizer_config.json": dumped({**others, **flagged, **named}, indent=2)}
+    settings = {key: value for key, value in theirs.items() if key not in ("auto_map", *_OF_TOKENS)}
+    tokens = {key: said[key] for key in said if key in _OF_TOKENS or (key.endswith("_token") and key not in theirs)}
+    return {**files, "tokenizer_config.json": dumped({**settings, **tokens}, indent=2)}
 
 
 def refuse_other_ids(

@@ -144,7 +144,8 @@ def _with_pieces(
         steps=sum(piece not in wanted for piece in merge.added),
         duplicates=(*(piece for piece in merge.duplicates if piece in wanted), *(a for a in addition.atoms if a in there)),
         skipped=(*merge.skipped, *refused, *_no_text(addition.tokens)),
-        unreachable=merge.unreachable, notices=made.notices,
+        unreachable=tuple(sorted(merge.unreachable, key=lambda piece: piece not in wanted)),  # what was asked for first
+        notices=made.notices,
     )  # fmt: skip
 
 
@@ -210,7 +211,11 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     made = export(recipe_of(written), written, chat_template=template(recipe, files))
     old, new = load(value), load(joined.tokenizer_json)
     left = [name for name in _vocabularies(files) if name in SENTENCEPIECE_NAMES and added]
-    notices = [f"{name} is left out, as it lacks the new tokens: tokenizer.json has all of them" for name in left]
+    notices = [
+        f"{name} is left out, as it lacks the new tokens: tokenizer.json has all of them, which a program that asks for {name} "
+        "first (llama.cpp's converter) may read otherwise"
+        for name in left
+    ]
     return Grown(
         dict(made), "merges", made.tokenizer_class, grown.first,
         tokens=tuple(bytes_of(token, byte_level) for token in added),
