@@ -47,6 +47,12 @@ class Built:
         return tuple(self.guest.call("specials"))
 
     @property
+    def skipped(self) -> dict[str, str]:
+        """The added tokens, by their ids as text, that decoded text leaves out along with special tokens."""
+        found: dict[str, str] = self.guest.call("skipped")
+        return found
+
+    @property
     def saved(self) -> bytes | None:
         """The tokenizer.json that says what this one does; None where it runs something else than tokenizers."""
         text: str | None = self.guest.call("saved")

@@ -51,6 +51,10 @@ class Built:
     def specials(self) -> list[str]:
         return list(self._own.get_added_vocab())
 
+    def skipped(self) -> dict[str, str]:
+        added = self._own.get_added_vocab().items()
+        return {str(place): token for token, place in added if not self._own.decode([place], skip_special_tokens=True)}
+
     def saved(self) -> str | None:
         backend = getattr(self._own, "backend_tokenizer", None)
         return f"{backend.to_str(pretty=True)}\n" if backend is not None else None

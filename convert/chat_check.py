@@ -176,7 +176,7 @@ class _Side:
         )
         made = export(recipe, files, chat_template=template)
         specials = [text for text in made.facts.specials.values() if text.strip()]
-        config = read_bytes(checkpoint.documents["config.json"]) if "config.json" in checkpoint.documents else None
+        config = read_bytes(checkpoint.config_file) if checkpoint.config_file is not None else None
         return cls(template, _names(made, files), _engine(made, files, family, config), specials, by)
 
     def ids(self, prompt: str) -> tuple[int, ...]:

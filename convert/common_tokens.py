@@ -102,9 +102,15 @@ class Vocabularies:
         return self.edit == _REPLACING
 
     def ends(self, config: Mapping[str, Any]) -> bool:
-        """Whether the tokens that begin and end texts by the output's ``config`` are those by its tokenizer."""
-        played = {part: self.other.parts[part] for part in _NAMED}
-        return all(config.get(f"{part}_token_id", place) == place for part, place in played.items() if place is not None)
+        """Whether the tokens that begin and end texts by the output's ``config`` are special tokens of its tokenizer.
+
+        Which of them is another matter: the tokenizers of instruct models name the end of a document, their configs that of an
+        answer.
+        """
+        stated = [config.get(f"{part}_token_id") for part in _NAMED]
+        ids = [one for value in stated if value is not None for one in (value if isinstance(value, list) else [value])]
+        marks = {token["id"] for token in self.other.table.get("added_tokens") or () if token.get("special", True)}
+        return all(type(one) is int and (one in marks or one in self.other.parts.values()) for one in ids)
 
     @property
     def _by_bytes(self) -> bool:

@@ -46,6 +46,7 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
                 "texts": texts,
                 "ids": ids,
                 "decoded": [[one.decode(each) for each in own] for one, own in zip(both, ids, strict=True)],
+                "skipped": [one.skipped for one in both],
                 "prompts": [_rendered(one) for one in both],
                 "own": _own(folders[0], texts),
             }
@@ -53,13 +54,17 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
     if not all((folder / "tokenizer.json").is_file() for folder in folders):
         return {"because": f"{why}, and not both have a tokenizer.json"}
     try:
-        plain = [load(_value(folder)) for folder in folders]
+        values = [_value(folder) for folder in folders]
+        plain = [load(value) for value in values]
     except ConversionError as error:
         return {"because": f"{why}; {str(error)[:200]}"}
     ids = [[one.encode(text).ids for text in texts] for one in plain]
     decoded = [[one.decode(each) for each in own] for one, own in zip(plain, ids, strict=True)]
     runner = f"the tokenizers library ({why})"
-    return {"runner": runner, "texts": texts, "ids": ids, "decoded": decoded, "prompts": None, "own": {}}
+    added = [value.get("added_tokens") or () for value in values]
+    skipped = [{str(one["id"]): one["content"] for one in side if one.get("special")} for side in added]
+    told = {"texts": texts, "ids": ids, "decoded": decoded, "skipped": skipped}
+    return {"runner": runner, **told, "prompts": None, "own": {}}
 
 
 def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:

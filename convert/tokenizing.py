@@ -104,7 +104,7 @@ def write_tokenizer(
 
 
 def _text(checkpoint: Checkpoint) -> str | None:
-    found = checkpoint.documents.get("config.json")
+    found = checkpoint.config_file
     return read_bytes(found).decode() if found is not None else None
 
 

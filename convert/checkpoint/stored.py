@@ -107,6 +107,11 @@ class Checkpoint:
     additions: tuple[Addition, ...] = ()  # checkpoints whose tensors and files are among these ones'
     read: tuple[SourceFile, ...] = ()  # what was read besides headers to know all this: config, index, those of additions
 
+    @property
+    def config_file(self) -> SourceFile | None:
+        """The config.json that ``config`` was read from; None where another file holds it."""
+        return next((file for file in self.read if file.name == self.config_name == "config.json"), None)
+
     def beside(self, prefix: str) -> Checkpoint:
         """The checkpoint with tensors and files named ``<prefix>/<name>``, so that they can lie among another's."""
         tensors = {

@@ -42,7 +42,7 @@ def written_config(artefact: Artefact) -> bytes | None:
 
 def own_config(checkpoint: Checkpoint) -> bytes | None:
     """The config.json that is there."""
-    found = checkpoint.documents.get("config.json")
+    found = checkpoint.config_file
     return read_bytes(found) if found is not None else None
 
 

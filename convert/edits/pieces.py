@@ -42,6 +42,11 @@ def merge_tokenizer(
     data = read_file(Path(base))
     if looks_like_tiktoken(data):
         raise UsageError(f"{show(str(base))} is a tiktoken file; pieces can only be added to a SentencePiece model.")
+    if data.lstrip()[:1] == b"{":
+        raise UsageError(
+            f"{show(str(base))} is JSON; pieces can only be added to a SentencePiece model. `surgery extend-vocab` adds "
+            "tokens to a model whose tokenizer is a tokenizer.json."
+        )
     size = read_sentencepiece(Path(base).name, data).size
     append = tuple(append)
     if add is None and not append:

@@ -105,12 +105,15 @@ def read_addition(
     special: bool = False,
 ) -> Addition:
     """What to add: the tokens of ``source`` that meet ``condition``, the first ``most`` of them, and ``atoms``."""
+    atoms = tuple(atoms)
+    if special and not atoms:
+        raise UsageError("--special is about the tokens of --tokens, and there are none: give them, or leave it out.")
     found = read_tokens(source) if source is not None else Addition()
     if condition is not None or most is not None:
         wanted = read_filter(condition)
         pieces = kept_pieces(found.pieces, wanted, most)
         found = replace(found, tokens=kept(found.tokens, wanted, most), pieces=pieces)
-    found = replace(found, atoms=tuple(atoms), special=special)
+    found = replace(found, atoms=atoms, special=special)
     if not (found.tokens or found.atoms or found.pieces):
         said = f" that meets --filter {show(condition)}" if condition else ""
         where = f"{show(str(source))} has no token{said}" if source else "give --add FILE, or --tokens TEXT"

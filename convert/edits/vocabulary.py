@@ -117,7 +117,7 @@ def _extended(
             f"none of the {len(addition.tokens) + len(addition.atoms)} tokens is new: {len(grown.duplicates)} are there already, "
             f"{_refused(grown)}. There is nothing to write."
         )
-    rows = _up(max(old, grown.first + count), pad_to)
+    rows = rounded_up(max(old, grown.first + count), pad_to)
     fill = fill_of(init, artefact, grown, seed=seed, k=k)
     texts = {**SAMPLES, **measure}
     plain = [ids for text in texts.values() for ids in _cut(grown.after(text)) if ids and max(ids) < grown.first]
@@ -246,5 +246,6 @@ def _cut(ids: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(ids[:_LONGEST])]
 
 
-def _up(rows: int, multiple: int) -> int:
+def rounded_up(rows: int, multiple: int) -> int:
+    """The next multiple."""
     return -(-rows // multiple) * multiple
