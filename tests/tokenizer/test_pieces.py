@@ -20,7 +20,7 @@ from surgery.tokenizer.training import train_pieces
 from tests.shared import needs_shared
 from tests.tokenizer.small import sentencepiece_model
 from tests.tokenizer.vendors import TOKENIZERS
-from tests.trained.kinds import chinese_pieces
+from tests.trained.kinds import chinese_pieces, kind
 from tests.trained.pieces import Spelled, form, joined_as_published, model
 from tests.trained.truth import processor
 
@@ -242,3 +242,19 @@ def test_training_more_pieces_than_the_text_has_is_refused_in_one_paragraph() ->
     with pytest.raises(ConversionError, match="cannot train 5000 pieces on this corpus") as refused:
         train_pieces(["你好世界"], 5000, threads=1)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["unigram", "unigram-bytes"])
+def test_words_reach_a_unigram_model_without_steps_and_leave_other_text_alone(name: str) -> None:
+    """The engine says so: sentencepiece on the joined model. Words that hold each other, and one of frequent letters."""
+    base = kind(name).files["tokenizer.model"]
+    words = ["灯塔看守", "灯塔看守人", "lighthousekeeper", "tion", "ship", "hello world", "перелётный"]
+    made = add_pieces(base, words, chains=True)
+    assert set(made.added) - {word.replace(" ", "▁") for word in words} <= {one for word in words for one in word}
+    assert (made.unreachable, made.skipped) == ((), ())
+    before, after = processor(base), processor(made.model)
+    for word in words:
+        assert word.replace(" ", "▁") in after.encode(f"灯{word}塔", out_type=str)
+    size = before.get_piece_size()
+    untouched = [text for text in (*PROBE, *SAMPLES.values()) if max(after.encode(text), default=0) < size]
+    assert len(untouched) > 200 and all(before.encode(text) == after.encode(text) for text in untouched)

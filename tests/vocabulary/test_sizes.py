@@ -205,8 +205,12 @@ def test_rows_that_tokens_have_are_not_taken_away(tmp_path: Path) -> None:
         unpad_vocab(convert.open(tmp_path / "base"), rows=600)
     with pytest.raises(UsageError, match="nothing to take away"):
         unpad_vocab(convert.open(tmp_path / "base"))
-    with pytest.raises(UsageError, match="nothing to pad"):
+    with pytest.raises(UsageError, match="10 are asked for: there is nothing to pad"):
         pad_vocab(convert.open(tmp_path / "base"), rows=10)
+    with pytest.raises(UsageError, match="say how many there should be"):
+        pad_vocab(convert.open(tmp_path / "base"))
+    with pytest.raises(UsageError, match="that is a multiple of 701: there is nothing to pad"):
+        pad_vocab(convert.open(tmp_path / "base"), multiple=701)
 
 
 def test_rows_of_a_model_without_a_tokenizer_are_taken_away_only_by_number(tmp_path: Path) -> None:
