@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import resource
 import struct
 import subprocess
 import sys
@@ -78,12 +78,17 @@ def measured(arguments: tuple[str, ...], src: Path) -> tuple[int, float, int, st
     """The exit status, the seconds, the most resident memory in bytes, and the output of one command."""
     line = [sys.executable, "-m", "benchmarks.many_names", "--child", *(word.format(src=src) for word in arguments)]
     begun = time.monotonic()
-    with tempfile.TemporaryFile("w+") as told:
-        child = subprocess.Popen(line, stdout=told, stderr=told, cwd=Path(__file__).resolve().parents[1])
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        return child.returncode, time.monotonic() - begun, usage.ru_maxrss << 10, told.read()
+    done = subprocess.run(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).resolve().parents[1]
+    )
+    *said, peak = done.stdout.splitlines() or ["0"]
+    return done.returncode, time.monotonic() - begun, int(peak) if peak.isdigit() else 0, "\n".join(said)
+
+
+def _peak() -> int:
+    """The most resident bytes of this process, or of one that it started. What it was forked from does not count here."""
+    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) << 10
 
 
 def main() -> None:
@@ -92,7 +97,9 @@ def main() -> None:
         from convert.cli.main import cli
         from convert.cli.running import run
 
-        sys.exit(run(cli, "weightsmith", sys.argv[2:]))
+        status = run(cli, "weightsmith", sys.argv[2:])
+        print(f"\n{_peak()}")
+        sys.exit(status)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_names", description=__doc__)
     parser.add_argument("--tensors", type=int, default=200_000)
     parser.add_argument("--shards", type=int, default=300)

@@ -152,8 +152,16 @@ class Staging:
                 f"{show(str(out))} appeared during the run; the finished output stays in {show(str(self.path))}. Move the other "
                 "away and run again, which takes no second pass."
             ) from None
-        sync_directory(out.parent)
-        self._clear()
+        self._ended = True  # OUT is this run's, whatever fails from here on
+        try:
+            sync_directory(out.parent)
+        except OSError as error:
+            raise StorageFailed(
+                f"{show(str(out))} is whole and in its place, but the disk did not confirm it ({show(error.strerror)}): after a "
+                "power cut it may not be there. Check the disk, and compare OUT by `weightsmith verify` before you rely on it."
+            ) from error
+        finally:
+            self._clear()
 
     def set_aside(self, name: Path, names: Iterable[str]) -> Path:
         """Keep a refused output under another name; returns the name used."""

@@ -23,6 +23,7 @@ Scores = Literal["canonical", "published"]
 #: how much better than its parts a word of a Unigram model scores: enough for engines that add in float32; and how often words
 #: are scored anew, since one may be a part of another
 _BETTER, _ROUNDS = 0.01, 4
+_FINE = 2.0**-12  # between the scores of new pieces of a Unigram model, which float32 still tells apart
 #: why a piece of a model that is not of text stays out of a merge, by its kind
 NO_TEXT: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -107,7 +108,7 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     while True:
         words = [text for text in steps if text not in skipped]
         added = dict.fromkeys(step for text in words for step in steps[text] if step not in there and refusal(step) is None)
-        ranked = {text: 0.0 if scores == "published" else lowest - place for place, text in enumerate(added, 1)}
+        ranked = dict(zip(added, _scores(len(added), lowest, unigram, scores), strict=True))
         made = _joined(base, ranked, duplicates, tuple(skipped.items()))
         if unigram and chains and scores == "canonical":
             made = _lifted(base, made, ranked, words)
@@ -120,6 +121,18 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
             return made
         for text, old in blamed.items():
             skipped[text] = f"with it the old piece {quote(old)} would come up in old text, which the base never cuts so"
+
+
+def _scores(count: int, lowest: float, unigram: bool, scores: Scores) -> list[float]:
+    """What new pieces score, in their order.
+
+    Below all old ones, so that no old merge comes later than before. In a Unigram model no piece comes before another, and what
+    an unknown character costs depends on the lowest score of all: there they stay just above it, lest old text be added up
+    otherwise.
+    """
+    if scores == "published":
+        return [0.0] * count
+    return [lowest + (count - place) * _FINE if unigram else lowest - place for place in range(1, count + 1)]
 
 
 def _steps(own: Any, there: AbstractSet[str], text: str, chains: bool, scores: Scores) -> list[str]:

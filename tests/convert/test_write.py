@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import convert.staging as staging
 import convert.writing as writing
 from convert.checkpoint import open_checkpoint
 from convert.interrupt import Interrupted
@@ -221,3 +223,20 @@ def test_what_a_run_of_ours_left_is_no_reason_to_stop(name: str, plan: Plan, tmp
     (left / name).write_bytes(b"torn")
     write(plan, tmp_path / "out")
     assert not (tmp_path / "out" / name).exists() or (tmp_path / "out" / name).read_bytes() != b"torn"
+
+
+def test_an_output_that_the_disk_does_not_confirm_is_there_and_is_nobody_elses(plan: Plan, tmp_path: Path, monkeypatch) -> None:
+    out, sync = tmp_path / "out", staging.sync_directory
+
+    def failing(path: Path) -> None:
+        if path == tmp_path and out.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(path)
+
+    monkeypatch.setattr(staging, "sync_directory", failing)
+    with pytest.raises(StorageFailed, match=r"is whole and in its place, but the disk did not confirm it \(.*[Ii]nput/output"):
+        write(plan, out)
+    assert os.listdir(tmp_path) == ["out"]
+    monkeypatch.undo()
+    write(plan, tmp_path / "other")
+    assert tree(out) == tree(tmp_path / "other")

@@ -11,7 +11,7 @@ from tests.odd.here import in_this_process
 from tests.odd.surfaces import SURFACES, Ground, Surface, ground
 from tests.odd.sweep import cases, fault
 
-QUICK, SLOW = 12, 250  # drawn for each document
+QUICK, SLOW = 12, 100  # drawn for each document
 
 
 @pytest.fixture(scope="module")
