@@ -82,7 +82,7 @@ def cells(vocabulary: Vocabulary, folder: Path, readers: Sequence[Outsider], way
         if way in ways:
             right = _right(vocabulary, way, output, base, read)
             for name, readings in read.items():
-                theirs = _as_there(right, name, there, asked, output)
+                theirs = _as_there(right, name, there, asked, output, dict(zip(texts, _ids(readings), strict=False)))
                 yield _cell(vocabulary.name, way, name, texts, readings, theirs)
         shutil.rmtree(out)
     shutil.rmtree(folder)
@@ -144,11 +144,22 @@ def _right(vocabulary: Vocabulary, way: str, output: Output, base: Readings | No
     return right
 
 
-def _as_there(right: Right, name: str, there: Mapping[str, Readings | str], texts: Sequence[str], output: Output) -> Right:
+def _ids(readings: Readings | str) -> Sequence[Sequence[int] | None]:
+    return readings.ids if isinstance(readings, Readings) else ()
+
+
+def _as_there(
+    right: Right,
+    name: str,
+    there: Mapping[str, Readings | str],
+    texts: Sequence[str],
+    output: Output,
+    read: Mapping[str, Sequence[int] | None],
+) -> Right:
     """The same, but for text of the source's tokens what a reader made of it in the source.
 
-    Of text with new tokens, and of text that the corpus of a trimmed vocabulary does not have, nobody knows what is right where
-    readers differ about the source.
+    Of text in which this reader finds new tokens, as ``read`` says, and of text that the corpus of a trimmed vocabulary does not
+    have, nobody knows what is right where readers differ about the source.
     """
     known = [one for one in there.values() if isinstance(one, Readings)]
     mine = there.get(name)
@@ -157,7 +168,8 @@ def _as_there(right: Right, name: str, there: Mapping[str, Readings | str], text
     ids, framed = dict(right.ids), dict(right.framed)
     for place, text in enumerate(texts):
         several = len({tuple(one.ids[place] or ()) for one in known if one.ids[place] is not None}) > 1
-        fresh = output.first is not None and max(right.ids.get(text, ()), default=0) >= output.first
+        seen = (*right.ids.get(text, ()), *(read.get(text) or ()))
+        fresh = output.first is not None and max(seen, default=0) >= output.first
         promised = not fresh if output.renumbered is None else text in output.corpus
         for those, old in ((ids, mine.ids[place]), (framed, mine.framed[place])):
             if promised and old is not None:
