@@ -9,7 +9,7 @@ import pytest
 
 from convert.verification import meaning
 from mappings import families
-from mappings.config import read_facts
+from mappings.config import read_facts, write_config
 from mappings.family import Fixed, Setting
 from surgery.errors import ConversionError
 from tests.mappings.classes import config_of, native, stated
@@ -238,3 +238,12 @@ def test_no_table_has_a_fact_twice_from_keys(family):
     facts = [fact for s in family.settings if isinstance(s, Setting) for fact in s.facts]
     assert len(facts) == len(set(facts))
     assert not set(facts) & {s.fact for s in family.settings if isinstance(s, Fixed)} or family.name == "qwen"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_that_a_config_leaves_to_its_class_are_written_out(kind):
+    """A reader of another class would have other ids, or none, and its generation would not end."""
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+    left = {name: value for name, value in stated(config_of(kind)).items() if name not in ids}
+    made, written = made_of(kind, left), write_config(native()[kind], read_facts(native()[kind], left))
+    assert {name: written[name] for name in ids} == {name: made.get(name) for name in ids}
