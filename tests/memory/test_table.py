@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,12 @@ def test_files_of_no_known_family_are_counted_in_elements(tmp_path: Path) -> Non
     assert told["family"] is None and told["parameters"] is None
     assert told["elements"] == parameters(without_values(config_of("llama")))
     assert f"  elements    {told['elements']:,} in " in inspection_text(told)
+
+
+@pytest.mark.parametrize("length", ["wide", -1, 0, 2.5, True, [1], 10**18])
+def test_a_chunk_of_no_length_is_refused_by_its_key(length: Any, tmp_path: Path) -> None:
+    folder = headers(config_of("llama4_text"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "attention_chunk_size": length}))
+    told = inspect(open_checkpoint(folder))
+    assert "attention_chunk_size" in told["problem"] and "memory" not in told
