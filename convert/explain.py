@@ -13,7 +13,7 @@ from surgery.values import Exactness
 
 _LETTERS = {Exactness.BYTE: "B", Exactness.ALGEBRAIC: "A", Exactness.APPROXIMATE: "X"}
 LEGEND = (
-    "B byte: every output byte is a copy of an input byte, or a written zero or one",
+    "B byte: every output byte is a copy of an input byte (in a wider type the same value), or a written zero or one",
     "A algebraic: the same real function, each computed value rounded once",
     "- impossible",
     "* for checkpoints that meet conditions: `convert explain FROM TO` lists them, and what a refusal is about",

@@ -22,7 +22,8 @@ def inspect(checkpoint: Checkpoint, variant: str | None = None) -> dict[str, Any
     told: dict[str, Any] = {
         "path": str(checkpoint.path),
         "tensors": len(checkpoint.tensors),
-        "parameters": sum(t.numel for t in checkpoint.tensors.values()),
+        "elements": sum(t.numel for t in checkpoint.tensors.values()),
+        "parameters": None,  # which elements are buffers, scales or second copies is the family's to say
         "bytes": sum(dtypes.values()),
         "dtypes": dict(dtypes.most_common()),
         "files": [{"name": f.name, "bytes": f.size} for _, f in sorted(checkpoint.files.items())],
@@ -42,6 +43,7 @@ def inspect(checkpoint: Checkpoint, variant: str | None = None) -> dict[str, Any
     return {
         **told,
         "family": artefact.label,
+        "parameters": artefact.model.parameters,
         "sizes": {n: facts[n] for n, f in FACTS.items() if f.kind == "size" and facts.knows(n)},
         "context": facts["context"],
         "tokenizer": tokenizer_facts(checkpoint, artefact.family),
@@ -50,7 +52,7 @@ def inspect(checkpoint: Checkpoint, variant: str | None = None) -> dict[str, Any
         "notes": list(artefact.notes),
         "memory": [
             {"use": n.use, "weights": n.weights, "cache": n.cache, "states": n.states, "total": n.total}
-            for n in needs(artefact.model, context)
+            for n in needs(artefact, context)
         ],
     }
 
@@ -65,7 +67,7 @@ def inspection_text(told: dict[str, Any]) -> str:
             if told["family"] is None and told.get("candidates")
             else ""
         ),
-        f"  parameters  {told['parameters']:,} in {told['tensors']} tensors, {size(told['bytes'])}",
+        _counted(told),
         f"  types       {', '.join(f'{name} {size(n)}' for name, n in told['dtypes'].items())}",
         f"  files       {', '.join(show(f['name'])[1:-1] for f in told['files'][:4])}{' ...' if len(told['files']) > 4 else ''}",
         f"  documents   {', '.join(show(n)[1:-1] for n in told['documents']) or 'none'}",
@@ -88,6 +90,14 @@ def inspection_text(told: dict[str, Any]) -> str:
     if "problem" in told:
         lines.append(f"  problem     {told['problem']}")
     return "\n".join(lines)
+
+
+def _counted(told: dict[str, Any]) -> str:
+    """Parameters, where the family is known, beside all that the files hold where that is more."""
+    parameters, elements, rest = told["parameters"], told["elements"], f"in {told['tensors']} tensors, {size(told['bytes'])}"
+    if parameters is None:
+        return f"  elements    {elements:,} {rest}"
+    return f"  parameters  {parameters:,} {rest if elements == parameters else f'({elements:,} elements {rest})'}"
 
 
 def _plain(value: Any) -> Any:

@@ -74,6 +74,11 @@ class Output:
         return frozenset(b.source for b in self.boxes if b.source is not None)
 
     @property
+    def rounds(self) -> bool:
+        """Whether storing its values may change them: not where they are only stored in a wider type."""
+        return any(exactness(expr) != Exactness.BYTE for expr, _ in self.parts)
+
+    @property
     def operations(self) -> tuple[str, ...]:
         """What is computed, in words."""
         return tuple(dict.fromkeys(word for expr, _ in self.parts for word in operations(expr)))
@@ -159,7 +164,7 @@ class Plan:
     @cached_property
     def rounding(self) -> float:
         """The most by which storing a computed value changes it, relative to it (unless it is too small or large)."""
-        return max((ROUNDING.get(o.dtype, 0.0) for f in self.files for o in f.outputs if o.computed), default=0.0)
+        return max((ROUNDING.get(o.dtype, 0.0) for f in self.files for o in f.outputs if o.rounds), default=0.0)
 
     @property
     def writer_peak(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convert.paths import staging_of
 from convert.planning import Plan
 from surgery.errors import listed, show
+from surgery.values import Exactness
 
 if TYPE_CHECKING:
     from convert.writing import Written
@@ -17,6 +18,10 @@ _EXACTNESS = {
     "algebraic": "the same real function; each computed value is rounded once",
     "approximate": "values are rounded more than the function needs, because it was asked for",
 }
+
+
+#: of a plan whose class is byte although types change: what is computed there is the same value in a wider type
+_WIDENED = "every output value is that of the source, exactly (and its bytes, unless the type is wider), or a written zero or one"
 
 
 def size(nbytes: float) -> str:
@@ -40,7 +45,7 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
     documents = _count(len(plan.documents) + len(plan.copies) + 1, "document")
     lines = [
         f"{plan.source} -> {plan.target}",
-        f"  exactness   {plan.exactness}: {_EXACTNESS[str(plan.exactness)]}",
+        f"  exactness   {plan.exactness}: {_words(plan)}",
         *(f"  step        {step}" for step in plan.steps),
         f"  tensors     {len(plan.checkpoint.tensors)} read, {len(outputs)} written: {moved} moved, {len(computed)} computed",
         f"  parameters  {plan.parameters:,}",
@@ -91,6 +96,12 @@ def written_text(plan: Plan, done: Written) -> str:
     if done.left:
         lines.append(f"  left in {staging_of(done.out).name}, since no run of ours wrote it: {listed(map(show, done.left))}")
     return "\n".join([*lines, f"written: {done.out}"])
+
+
+def _words(plan: Plan) -> str:
+    """What the class of the plan means for it."""
+    exact = plan.exactness == Exactness.BYTE and plan.computes and not plan.rounding
+    return _WIDENED if exact else _EXACTNESS[str(plan.exactness)]
 
 
 def _count(number: int, noun: str) -> str:

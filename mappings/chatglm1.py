@@ -29,7 +29,7 @@ CHATGLM1 = Family(
         Setting("vocab", "vocab_size"),
         Setting("heads", "num_attention_heads"),
         Setting("ffn", "inner_hidden_size", default=Of("hidden", times=4)),
-        *special(REQUIRED, REQUIRED),
+        *special(REQUIRED, REQUIRED, 0),
         INIT,
         Setting("token.mask", "mask_token_id", default=150000),
         Setting("token.gmask", "gmask_token_id", default=150001),

@@ -179,7 +179,7 @@ def _typed(setting: Setting, present: Mapping[str, Any], stated: Mapping[str, An
             raise Unreadable(f"{' '.join(present)} = {show(value)} is no number, and says what is {FACTS[fact].meaning}")
         if fact.startswith("token.") and not _are_ids(value):
             raise Unreadable(f"{' '.join(present)} = {show(value)} is no {FACTS[fact].meaning}")
-        counted = value is not None and (FACTS[fact].kind == "size" or fact in ("context", "window"))
+        counted = value is not None and (FACTS[fact].kind == "size" or fact in ("context", "window", "window.chunk"))
         if counted and (type(value) is not int or not 0 < value < 2**40):
             raise Unreadable(f"{' '.join(present)} = {show(value)} is not a sensible {FACTS[fact].meaning}")
         neutral = FACTS[fact].neutral

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from surgery.facts import Facts
@@ -45,13 +46,14 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        total = 0
-        for expr in self.tensors.values():
-            count = 1
-            for n in expr.shape:
-                count *= n
-            total += count
-        return total
+        """How many numbers compute a token: each once, without the layers behind the last, which only draft further ones."""
+        return sum(prod(expr.shape) for name, expr in self.tensors.items() if _layer(name) < self.facts["layer"])
+
+
+def _layer(name: str) -> int:
+    """The layer that a role is of; -1 where it is of none."""
+    first, _, rest = name.partition(".")
+    return int(rest.partition(".")[0]) if first == "layer" else -1
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _NOWHERE = Leaf(0, (), (), ())
 class Exactness(IntEnum):
     """The contract of a step; a plan's is the weakest of its steps."""
 
-    BYTE = 0  # every output byte is a copy of an input byte, or a written zero or one
+    BYTE = 0  # every output byte is a copy of an input byte (in a wider type the same value), or a written zero or one
     ALGEBRAIC = 1  # the same real function; each value rounded once
     APPROXIMATE = 2  # only when asked for by name
 

@@ -15,7 +15,7 @@ from convert.validate.card_text import block
 from convert.validate.rules.files import right_mode
 from convert.validate.subject import Subject
 from surgery.errors import ConversionError, StorageFailed, show
-from surgery.model import Model
+from surgery.model import Artefact
 
 __all__ = ["Made", "Wishes", "make_card", "write_card"]
 
@@ -48,7 +48,7 @@ def make_card(source: str | Path, out: str | Path, wishes: Wishes | None = None)
         )
     data, notes = metadata(wishes, result.card, origin, result)
     body = result.card.body if result.card.present else f"# {safe_title(wishes.name or result.path.name)}\n"
-    text = merged(body, made_part(origin, result, data, _model(out, wishes.variant)))
+    text = merged(body, made_part(origin, result, data, _artefact(out, wishes.variant)))
     if result.card.unclosed:
         notes = (*notes, _UNCLOSED)
     head = f"---\n{block(data, result.card, origin.card)}\n---\n\n"
@@ -69,9 +69,9 @@ def write_card(out: str | Path, made: Made) -> Path:
     return path
 
 
-def _model(out: str | Path, variant: str | None) -> Model | None:
-    """The model for the table of memory, where a family's table knows it."""
+def _artefact(out: str | Path, variant: str | None) -> Artefact | None:
+    """What is read for the table of memory, where a family's table knows it."""
     try:
-        return open_artefact(open_checkpoint(Path(out)), variant=variant).model
+        return open_artefact(open_checkpoint(Path(out)), variant=variant)
     except ConversionError:
         return None

@@ -14,7 +14,7 @@ from convert.validate.rule import CONSUMERS
 from convert.validate.rules import rules
 from convert.validate.subject import Subject
 from surgery.errors import show
-from surgery.model import Model
+from surgery.model import Artefact
 
 BEGIN = "<!-- weightsmith: from here on made from facts by `weightsmith card`; made again, this part is replaced -->"
 END = "<!-- weightsmith: end of the part made from facts -->"
@@ -32,14 +32,14 @@ def merged(body: str, part: str) -> str:
     return f"{body.rstrip()}\n\n{part}\n" if body.strip() else f"{part}\n"
 
 
-def made_part(source: Subject, out: Subject, data: Mapping[str, Any], model: Model | None) -> str:
+def made_part(source: Subject, out: Subject, data: Mapping[str, Any], artefact: Artefact | None) -> str:
     """Origin, verification, licence, loading and sizes, as far as each is known."""
     sections = [
         _section("Origin", _origin(source, out, data)),
         _section("Verification", _verification(out)),
         _section("Licence", _licence(out, data)),
         _section("How to load it", _loading(out)),
-        _section("Sizes", _sizes(out, model)),
+        _section("Sizes", _sizes(out, artefact)),
     ]
     return "\n\n".join([BEGIN, *filter(None, sections), END])
 
@@ -115,21 +115,24 @@ def _limits(out: Subject) -> dict[str, list[str]]:
     return found
 
 
-def _sizes(out: Subject, model: Model | None) -> Iterator[str]:
+def _sizes(out: Subject, artefact: Artefact | None) -> Iterator[str]:
     held: dict[str, int] = {}
     for tensor in out.tensors.values():
         held[tensor.dtype] = held.get(tensor.dtype, 0) + tensor.nbytes
     count = sum(prod(tensor.shape) for tensor in out.tensors.values())
     types = ", ".join(f"{dtype} {size(n)}" for dtype, n in sorted(held.items(), key=lambda item: -item[1]))
-    yield f"{count:,} parameters in {len(out.tensors)} tensors: {types}.\n"
-    if model is None:
+    held_in = f"in {len(out.tensors)} tensors: {types}"
+    if artefact is None:
+        yield f"{count:,} elements {held_in}.\n"
         return
-    limit = model.facts["context"] or _CONTEXTS[0]
+    parameters = artefact.model.parameters
+    yield f"{parameters:,} parameters {held_in if count == parameters else f'({count:,} elements {held_in})'}.\n"
+    limit = artefact.model.facts["context"] or _CONTEXTS[0]
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     yield "Memory without activations, for one sequence:\n"
     yield f"| use | {' | '.join(f'{context:,} tokens' for context in contexts)} |"
     yield f"|---|{'---:|' * len(contexts)}"
-    columns = [needs(model, context) for context in contexts]
+    columns = [needs(artefact, context) for context in contexts]
     for rows in zip(*columns, strict=True):
         yield f"| {rows[0].use} | {' | '.join(size(row.total) for row in rows)} |"
 

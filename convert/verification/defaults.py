@@ -105,7 +105,10 @@ DEFAULTS: dict[str, Config] = {
     "qwen-first": {**_QWEN, "layer_norm_epsilon": 1e-5, "eos_token_id": 151643},
     "chatglm": _CHATGLM,
     "chatglm-per-head": _CHATGLM,
-    "chatglm1": {"layernorm_epsilon": 1e-5, "max_sequence_length": 2048, "mask_token_id": 150000, "gmask_token_id": 150001},
+    "chatglm1": {
+        "layernorm_epsilon": 1e-5, "max_sequence_length": 2048, "mask_token_id": 150000, "gmask_token_id": 150001,
+        "pad_token_id": 0,
+    },
 }  # fmt: skip
 DEFAULTS["llama4_text"] = DEFAULTS["llama4"]
 
