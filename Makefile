@@ -7,6 +7,10 @@
 #   make outsiders    .outsiders, an environment with transformers 4, for that table
 #   make mutation   tests the verifier by mistakes, and writes docs/mutation.md            (minutes on 2 cores)
 #   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
+#   make fuzz       mutations of good files, put to every reader of a stranger's (ARGS="--seconds 600 --only pickle")
+#   make odd        odd values at every key of every document, through every command; ARGS="--count 200" for a sample (hours)
+#   make names      seconds and memory over a checkpoint of 200,000 tensors (benchmarks/README.md)
+#   make faults      kills, lost power, full disks, changing sources, on every path; ARGS="--points 5" for fewer (hours)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -23,7 +27,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential lint types bench clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential fuzz faults odd lint types bench names clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -58,8 +62,20 @@ mutation: $(INSTALLED)
 differential: $(INSTALLED)
 	$(BIN)/python -m tests.differential $(ARGS)
 
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults $(ARGS)
+
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.copy_ratio $(ARGS)
+
+names: $(INSTALLED)
+	$(BIN)/python -m benchmarks.many_names $(ARGS)
+
+odd: $(INSTALLED)
+	$(BIN)/python -m tests.odd $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUTSIDERS) demo-output build dist *.egg-info

@@ -2,53 +2,66 @@
 
 The library chooses a class by the model's type as well as by what the tokenizer's files say, and some classes lay parts of
 their own over a tokenizer.json; so what a user gets is known only from the library. Nothing is fetched, and no code of a
-checkpoint runs.
+checkpoint runs; the library itself runs apart, where what it may use is bounded.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from surgery.errors import show
+from surgery.apart import Failed, Guest, made
+
+_READ = (".json", ".model", ".txt", ".tiktoken", ".jinja", ".bpe", ".vocab")  # endings of what the library reads
+_LARGEST = 1 << 28  # bytes of a file that counts as a tokenizer's
 
 
 @dataclass(frozen=True)
 class Built:
-    """A tokenizer that the library built. Encoding raises whatever the library raises."""
+    """A tokenizer that the library built. Encoding raises ``Failed`` where the library does."""
 
-    tokenizer: Any
+    guest: Guest
 
     @property
     def name(self) -> str:
         """The class that the library chose."""
-        return type(self.tokenizer).__name__
+        return str(self.guest.told["name"])
 
     def encode(self, text: str, framed: bool = False) -> list[int]:
         """Ids of a text; ``framed`` is with what the tokenizer puts around it."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=framed)
-        return list(ids)
+        ids: list[int] = self.guest.call("encode", text=text, framed=framed)
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.guest.call("decode", ids=list(ids)))
 
     @property
     def specials(self) -> tuple[str, ...]:
         """Tokens that are looked for in text before anything else."""
-        return tuple(self.tokenizer.get_added_vocab())
+        return tuple(self.guest.call("specials"))
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The added tokens, by their ids as text, that decoded text leaves out along with special tokens."""
+        found: dict[str, str] = self.guest.call("skipped")
+        return found
 
     @property
     def saved(self) -> bytes | None:
         """The tokenizer.json that says what this one does; None where it runs something else than tokenizers."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        return f"{backend.to_str(pretty=True)}\n".encode() if backend is not None else None
+        text: str | None = self.guest.call("saved")
+        return text.encode() if text is not None else None
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], answering: bool) -> str | dict[str, str] | None:
+        """A conversation in its template, or that it refuses it; None where it has none."""
+        told: str | dict[str, str] | None = self.guest.call("prompt", messages=list(messages), answering=answering)
+        return told
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,16 @@ class NotBuilt:
 
 
 class AutoTokenizers:
-    """The library, loaded. ``ImportError`` where it is not installed."""
+    """The library. ``ImportError`` where it is not installed."""
 
     def __init__(self) -> None:
-        import transformers
-
-        self.name = f"AutoTokenizer of transformers {transformers.__version__}"
-        self._build = transformers.AutoTokenizer.from_pretrained
+        try:
+            number = version("transformers") if find_spec("transformers") is not None else ""
+        except (PackageNotFoundError, ValueError):
+            number = ""
+        if not number:
+            raise ImportError("transformers is not installed", name="transformers")
+        self.name = f"AutoTokenizer of transformers {number}"
 
     def build(self, files: Mapping[str, bytes], config: bytes | None) -> Built | NotBuilt:
         """The tokenizer of a folder with these tokenizer files and this config.json; nothing else is in it."""
@@ -74,36 +90,28 @@ class AutoTokenizers:
                 (Path(folder) / name).write_bytes(content)
             if config is not None:
                 (Path(folder) / "config.json").write_bytes(config)
-            return self.of(Path(folder))
+            found = self.of(Path(folder))
+        if isinstance(found, Built):
+            found.guest.again = lambda: _guest(self.build(files, config))
+        return found
 
     def of(self, folder: Path) -> Built | NotBuilt:
-        """The tokenizer of a folder as it is."""
-        with _quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the library deprecates is no fault of the folder's
-            try:
-                built = Built(self._build(str(folder), trust_remote_code=False, local_files_only=True))
-                built.encode("a")
-            except (KeyboardInterrupt, SystemExit, MemoryError):
-                raise
-            except BaseException as error:  # also a panic of the library's, which is no Exception
-                return NotBuilt(_said(error))
-        return built
+        """The tokenizer of a folder as it is. ``TooMuch`` where building it takes more than is allowed."""
+        guest = made(
+            "convert.auto_tokenizer_process:Built", folder=str(folder), weight=_nbytes(folder),
+            what="the tokenizer, as transformers builds it,",
+        )  # fmt: skip
+        return NotBuilt(guest.told["reason"]) if "reason" in guest.told else Built(guest)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What the library remarks about other people's files is not for our users."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _guest(found: Built | NotBuilt) -> Guest:
+    """That of a tokenizer that was built before, from the same files."""
+    if isinstance(found, NotBuilt):
+        raise Failed("NotBuilt", found.reason, panicked=False)
+    return found.guest
 
 
-def _said(error: BaseException) -> str:
-    if "custom code" in str(error) or "trust_remote_code" in str(error):
-        return "it needs code of its own repository, which never runs here"
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {show(lines[0], 160)}"
+def _nbytes(folder: Path) -> int:
+    """The size of what the library may read there; its work grows with it."""
+    sizes = [one.stat().st_size for one in folder.iterdir() if one.name.endswith(_READ) and one.is_file()]
+    return sum(size for size in sizes if size <= _LARGEST)

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from convert.auto_tokenizer import Built
+from convert.chat_tokens import Names
 from convert.checkpoint import Checkpoint, read_bytes
 from convert.claims import vocabulary_edit
-from convert.common_tokens import Vocabularies, vocabularies
+from convert.common_tokens import vocabularies
 from convert.conversations import ASKED
 from convert.edits.tokens import tokenizer_files
 from convert.prepare import identify
@@ -112,7 +113,7 @@ def chat_check(source: Checkpoint, output: Checkpoint) -> ChatCheck:
     """Both checkpoints' prompts for the same conversations. ``ConversionError`` where one has no template."""
     one, other = _Side.of(source, "source"), _Side.of(output, "output")
     both = vocabularies(source, output, vocabulary_edit(output))
-    names = _Names.of(both) if both is not None else None
+    names = Names.of(both) if both is not None else None
     answers = one.asked(ASKED.values()), other.asked(ASKED.values(), risks=True)
     prompts = tuple(
         _prompt(name, (one, other), (answers[0].prompts[at], answers[1].prompts[at]), names) for at, name in enumerate(ASKED)
@@ -121,7 +122,7 @@ def chat_check(source: Checkpoint, output: Checkpoint) -> ChatCheck:
 
 
 def _prompt(
-    name: str, sides: tuple[_Side, _Side], said: tuple[str | Refused, str | Refused], names: _Names | None
+    name: str, sides: tuple[_Side, _Side], said: tuple[str | Refused, str | Refused], names: Names | None
 ) -> Prompt:
     source, output = (one.why if isinstance(one, Refused) else side.ids(one) for side, one in zip(sides, said, strict=True))
     if isinstance(source, str) or isinstance(output, str):
@@ -129,43 +130,10 @@ def _prompt(
     one, other = (names.of_ids(ids, side) if names is not None else ids for side, ids in enumerate((source, output)))
     if one == other:
         return Prompt(name, source, output, True, renumbered=source != output)
-    cut = names.cut(source, output) if names is not None and said[0] == said[1] else ""
+    cut = names.cut(source, output, ASKED[name]) if names is not None and said[0] == said[1] else ""
     pairs = enumerate(zip(one, other, strict=False))
     first = next((place for place, (a, b) in pairs if a != b), min(len(source), len(output)))
     return Prompt(name, source, output, bool(cut), cut=cut, first=first)
-
-
-@dataclass(frozen=True)
-class _Names:
-    """What the ids of both sides stand for, named the same way on both."""
-
-    sides: tuple[Mapping[int, Any], Mapping[int, Any]]
-    specials: frozenset[Any]  # of the source: tokens that stand for themselves
-    replaced: bool  # whether the output's tokenizer is another model's
-
-    @classmethod
-    def of(cls, both: Vocabularies) -> _Names:
-        named = both.source, both.output
-        added = {token["content"] for token in both.one.table.get("added_tokens") or ()}
-        ids = {both.one.spelled[text] for text in added}
-        sides = tuple({place: token for token, place in one.items()} for one in named)
-        return cls((sides[0], sides[1]), frozenset(sides[0][place] for place in ids if place in sides[0]), both.replaced)
-
-    def of_ids(self, ids: Sequence[int], side: int) -> tuple[Any, ...]:
-        return tuple(self.sides[side].get(token, token) for token in ids)
-
-    def cut(self, source: Sequence[int], output: Sequence[int]) -> str:
-        """Why the same text may come in other tokens: the output has further ones, or its tokenizer is another model's.
-
-        A special token must stay one, whoever cuts the text around it.
-        """
-        one, other = self.of_ids(source, 0), self.of_ids(output, 1)
-        known = set(self.sides[0].values())
-        if not self.replaced and known.issuperset(other):
-            return ""
-        if [token for token in one if token in self.specials] != [token for token in other if token in self.specials]:
-            return ""
-        return "as another model's tokenizer cuts it" if self.replaced else "some of them new"
 
 
 def _risks(found: Answer) -> tuple[str, ...]:
@@ -208,7 +176,7 @@ class _Side:
         )
         made = export(recipe, files, chat_template=template)
         specials = [text for text in made.facts.specials.values() if text.strip()]
-        config = read_bytes(checkpoint.documents["config.json"]) if "config.json" in checkpoint.documents else None
+        config = read_bytes(checkpoint.config_file) if checkpoint.config_file is not None else None
         return cls(template, _names(made, files), _engine(made, files, family, config), specials, by)
 
     def ids(self, prompt: str) -> tuple[int, ...]:

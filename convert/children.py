@@ -23,7 +23,7 @@ from typing import Any
 
 from convert.interrupt import Interrupted, Interrupts, active
 from convert.refusal import as_refusal, kind_of, starved
-from convert.system import end_with
+from surgery.apart.confined import end_with
 from surgery.errors import ConversionError, LimitExceeded, show
 
 #: -I: neither the working directory nor PYTHONPATH may supply a module; the package's own place is handed over.

@@ -14,6 +14,7 @@ from convert.checkpoint import Checkpoint, read_json
 from convert.checkpoint.files import list_folder
 from convert.common_tokens import Pairs, vocabularies
 from convert.manifest import NAME as MANIFEST
+from convert.manifest import told as told_by
 from convert.new_rows import made_rows
 from convert.planning import Plan, weakest
 from convert.prepare import plan_conversion
@@ -104,10 +105,9 @@ def manifest_of(output: Checkpoint) -> Mapping[str, Any]:
     """``weightsmith.json`` beside an output, as far as there is one that can be read."""
     path = output.path / MANIFEST
     try:
-        told = read_json(list_folder(output.path).find(MANIFEST)) if path.is_file() else {}
+        return told_by(read_json(list_folder(output.path).find(MANIFEST))) if path.is_file() else {}
     except ConversionError:
         return {}
-    return told if isinstance(told, Mapping) else {}
 
 
 def _vocabulary_told(output: Checkpoint) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ Only the tokenizers say that: a config names ids that play a part, and whoever w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,9 +102,15 @@ class Vocabularies:
         return self.edit == _REPLACING
 
     def ends(self, config: Mapping[str, Any]) -> bool:
-        """Whether the tokens that begin and end texts by the output's ``config`` are those by its tokenizer."""
-        played = {part: self.other.parts[part] for part in _NAMED}
-        return all(config.get(f"{part}_token_id", place) == place for part, place in played.items() if place is not None)
+        """Whether the tokens that begin and end texts by the output's ``config`` are special tokens of its tokenizer.
+
+        Which of them is another matter: the tokenizers of instruct models name the end of a document, their configs that of an
+        answer.
+        """
+        stated = [config.get(f"{part}_token_id") for part in _NAMED]
+        ids = [one for value in stated if value is not None for one in (value if isinstance(value, list) else [value])]
+        marks = {token["id"] for token in self.other.table.get("added_tokens") or () if token.get("special", True)}
+        return all(type(one) is int and (one in marks or one in self.other.parts.values()) for one in ids)
 
     @property
     def _by_bytes(self) -> bool:
@@ -160,8 +167,14 @@ def _read(checkpoint: Checkpoint) -> Side | None:
     if not has_tokenizer(files):
         return None
     made = export(recipe_for("", files), files)
-    rows = next((size for key in _ROWS[::-1] if type(size := checkpoint.config.get(key)) is int and size > 0), None)
+    stated = (checkpoint.config.get(key) for key in _ROWS[::-1])
+    rows = next((size for size in stated if type(size) is int and 0 < size <= _most_rows(checkpoint)), None)
     return Side(_table(made), {part: getattr(made.facts, part) for part in _PARTS}, rows, files)
+
+
+def _most_rows(checkpoint: Checkpoint) -> int:
+    """What the number of rows cannot exceed, whatever a config says: lists of that size are made."""
+    return max((math.prod(stored.shape) for stored in checkpoint.tensors.values()), default=0)
 
 
 def _table(made: TokenizerFiles) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from convert.claims import Compared
 from convert.edits.tokens import tokenizer_names
 from convert.tokenizing import has_tokenizer
 from convert.verification.verdict import Finding, Status
-from mappings.token_keys import KEYS
+from mappings.token_keys import renumbered
 from surgery.errors import ConversionError, listed, show
 
 _SECONDS = 300.0
@@ -60,6 +60,7 @@ def _tokenizers(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
         return
     yield from _ids(told, compared)
     yield from _texts(told, compared)
+    yield from _skipped(told, compared)
     yield from _prompts(told, compared)
 
 
@@ -130,6 +131,20 @@ def _texts(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
         yield Finding("decoded text", show(back, 60), show(again, 60), "fails", why)
 
 
+def _skipped(told: Mapping[str, Any], compared: Compared) -> Iterator[Finding]:
+    """Tokens that decoded text, special tokens left out, has on one side only."""
+    number = dict(zip(*compared.shared, strict=True)) if compared.shared is not None else None
+    before, after = ({int(token): name for token, name in side.items()} for side in told["skipped"])
+    moved = {token if number is None else number.get(token): name for token, name in before.items()}
+    both = after.keys() if number is None else set(number.values())
+    shown = [name for token, name in moved.items() if token is not None and token not in after]
+    hidden = [name for token, name in after.items() if token in both and token not in moved]
+    if shown or hidden:
+        stays, goes = (listed(map(show, names), 3) for names in (shown, hidden))
+        why = f"text decoded without special tokens has {stays} now" if shown else f"text is decoded without {goes} now"
+        yield Finding("special tokens", f"{len(before)} left out", f"{len(after)} left out", "fails", why)
+
+
 def _as_the_file_says(told: Mapping[str, Any], at: int, ids: list[int], number: Mapping[int, int] | None) -> bool:
     """Whether the output cuts a text as the source's tokenizer.json or SentencePiece model does by itself."""
     whole, bare = told["own"].get("whole"), told["own"].get("bare")
@@ -181,10 +196,10 @@ def _generation(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
         return
     if one is None and other is None:
         return
-    theirs, ours = _effective(one or {}), _effective(other or {})
     number = dict(zip(*compared.shared, strict=True)) if compared.shared is not None else {}
+    theirs, ours = _effective(renumbered(one or {}, number).settings if number else one or {}), _effective(other or {})
     stops = [_stops(one, source.config), _stops(other, output.config)]
-    before = {number.get(token, token) for token in stops[0]}
+    before = {number.get(token, token) for token in stops[0] if token in number or not compared.asked.parts}
     if lost := before - set(stops[1]):
         yield Finding("end of generation", show(stops[0]), show(stops[1]), "fails",
                       f"generation would not end at {listed(sorted(lost), 3)}, where it did")  # fmt: skip
@@ -194,7 +209,7 @@ def _generation(source: Checkpoint, output: Checkpoint, compared: Compared) -> I
     for key in sorted({*theirs, *ours} - {"eos_token_id"}):
         default = _DEFAULTS.get(key)
         said, says = theirs.get(key, default), ours.get(key, default)
-        if said == says or (number and key in KEYS and KEYS[key].holds != "nothing"):  # ids that have moved
+        if said == says or (number and key in _NAMING):  # another tokenizer's own, where ids have moved
             continue
         mild = key in (*_NAMING, *_LENGTHS) or other is None
         why = "the output has no generation_config.json" if other is None else "generation comes out otherwise"

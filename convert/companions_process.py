@@ -10,8 +10,13 @@ from typing import Any
 
 from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
 from convert.chat_check import CONVERSATIONS
-from convert.verification.child import forbid_network, limit_memory
+from surgery.apart import Failed
+from surgery.apart.confined import forbid_network, limit_memory
+from surgery.errors import ConversionError
+from surgery.tokenizer.facts import load
 from surgery.tokenizer.probe import PROBE
+from surgery.tokenizer.processor import processor
+from surgery.tokenizer.sources import read_json
 
 #: beside the probe, which has no capitals in a row and no text at both of whose ends a template may stand
 _MORE = ("THE QUICK Brown Fox", "Hello World", " leading and trailing ", "")
@@ -41,56 +46,57 @@ def _answer(folders: Sequence[Path]) -> dict[str, Any]:
                 "texts": texts,
                 "ids": ids,
                 "decoded": [[one.decode(each) for each in own] for one, own in zip(both, ids, strict=True)],
-                "prompts": [_rendered(one.tokenizer) for one in both],
+                "skipped": [one.skipped for one in both],
+                "prompts": [_rendered(one) for one in both],
                 "own": _own(folders[0], texts),
             }
         why = f"transformers cannot build both ({next(one.reason for one in built if isinstance(one, NotBuilt))})"
     if not all((folder / "tokenizer.json").is_file() for folder in folders):
         return {"because": f"{why}, and not both have a tokenizer.json"}
-    from tokenizers import Tokenizer
-
     try:
-        plain = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in folders]
-    except Exception as error:  # the library raises nothing more special
-        return {"because": f"{why}; tokenizers: {str(error)[:120]}"}
+        values = [_value(folder) for folder in folders]
+        plain = [load(value) for value in values]
+    except ConversionError as error:
+        return {"because": f"{why}; {str(error)[:200]}"}
     ids = [[one.encode(text).ids for text in texts] for one in plain]
     decoded = [[one.decode(each) for each in own] for one, own in zip(plain, ids, strict=True)]
     runner = f"the tokenizers library ({why})"
-    return {"runner": runner, "texts": texts, "ids": ids, "decoded": decoded, "prompts": None, "own": {}}
+    added = [value.get("added_tokens") or () for value in values]
+    skipped = [{str(one["id"]): one["content"] for one in side if one.get("special")} for side in added]
+    told = {"texts": texts, "ids": ids, "decoded": decoded, "skipped": skipped}
+    return {"runner": runner, **told, "prompts": None, "own": {}}
 
 
 def _own(folder: Path, texts: Sequence[str]) -> dict[str, list[list[int]]]:
     """What the source's files say by themselves: a library's class may build something else of a tokenizer.json or a model."""
     found: dict[str, list[list[int]]] = {}
     if (folder / "tokenizer.json").is_file():
-        from tokenizers import Tokenizer
-
-        plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        plain = load(_value(folder))
         found["whole"] = [plain.encode(text).ids for text in texts]
     if (folder / "tokenizer.model").is_file():
         try:
-            from sentencepiece import SentencePieceProcessor
-
-            pieces: Any = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            pieces = processor((folder / "tokenizer.model").read_bytes())
             found["bare"] = [pieces.encode(text) for text in texts]
-        except (ImportError, RuntimeError, OSError):  # not installed, or no SentencePiece model
+        except (ImportError, ConversionError, Failed, OSError):  # not installed, or no SentencePiece model
             pass
     return found
 
 
-def _rendered(tokenizer: Any) -> dict[str, Any] | None:
+def _value(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = read_json("tokenizer.json", (folder / "tokenizer.json").read_bytes())
+    return value
+
+
+def _rendered(built: Built) -> dict[str, Any] | None:
     """The prompt of every conversation, with and without the beginning of an answer, or that the template refuses it.
 
     None where there is no template.
     """
-    if not tokenizer.chat_template:
-        return None
     prompts: dict[str, Any] = {}
     for name, messages in CONVERSATIONS.items():
         for more in (True, False):
             said = name if more else f"{name}, no answer begun"
-            try:
-                prompts[said] = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=more)
-            except Exception as error:  # a template is a stranger's program
-                prompts[said] = {"refused": type(error).__name__}
+            prompts[said] = built.prompt(messages, more)
+            if prompts[said] is None:
+                return None
     return prompts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,12 @@ Files = tuple[OutputFile, ...]
 class Container:
     """One way to keep a checkpoint; ``documents`` gets the files, the configuration and the main element type."""
 
-    files: Callable[[Sequence[Target], Mapping[str, Any], int], Files]
+    files: Callable[[Iterable[Target], Mapping[str, Any], int], Files]
     documents: Callable[[Files, Mapping[str, Any], str], dict[str, bytes]]
     hub: bool = False  # whether the Hub's libraries read it, and so the documents that belong to them
 
 
-def _hub_files(targets: Sequence[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
+def _hub_files(targets: Iterable[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
     return lay_out(targets, max_shard_size)
 
 
@@ -34,7 +34,7 @@ def _hub_documents(files: Files, config: Mapping[str, Any], dtype: str) -> dict[
     return {"config.json": document(typed), **({"model.safetensors.index.json": table} if table is not None else {})}
 
 
-def _consolidated(targets: Sequence[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
+def _consolidated(targets: Iterable[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
     """Meta's files: targets are named ``<file number>/<name>``."""
     held: dict[int, list[tuple[str, Target]]] = {}
     for target in targets:
@@ -43,7 +43,7 @@ def _consolidated(targets: Sequence[Target], config: Mapping[str, Any], max_shar
     return tuple(torch_file(f"consolidated.{number:02d}.pth", tensors) for number, tensors in sorted(held.items()))
 
 
-def _ckpt(targets: Sequence[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
+def _ckpt(targets: Iterable[Target], config: Mapping[str, Any], max_shard_size: int) -> Files:
     """nanoGPT's one file: the state dict beside the arguments of its model."""
     state = [(target.name, target) for target in targets]
     return (torch_file("ckpt.pt", state, wrapped="model", model_args=dict(config)),)

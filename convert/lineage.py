@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from convert.planning import Output, Plan
@@ -24,9 +23,9 @@ def lineage(plan: Plan) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_lineage(plan: Plan, path: Path) -> None:
+def lineage_text(plan: Plan) -> str:
     """The lineage as one JSON document."""
-    path.write_text(json.dumps({"digest": plan.digest, "outputs": list(lineage(plan))}, indent=1) + "\n")
+    return json.dumps({"digest": plan.digest, "outputs": list(lineage(plan))}, indent=1) + "\n"
 
 
 def _how(output: Output) -> str:

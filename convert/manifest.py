@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from convert.checkpoint.kinds import COUNT, TABLE, TABLES, TEXT, TEXTS, Kind, optional
 from convert.planning import Plan, document
 from convert.version import VERSION
 
 NAME = "weightsmith.json"
 SCHEMA = 1
+_TEXT_BY_NAME = Kind("a table of texts", lambda value: TABLE.holds(value) and TEXTS.holds([*value.values()]))
+#: what each key holds; whoever reads a manifest gets nothing else under it
+_KEYS: Mapping[str, Kind] = {
+    "schema": COUNT, "tool": TEXT, "version": TEXT, "source": TABLE, "target": TEXT, "options": TABLE, "exactness": TEXT,
+    "steps": TEXTS, "edits": TABLES, "left": _TEXT_BY_NAME, "outputs": TABLES, "tokenizer": optional(TABLE),
+    "verification": Kind("a table or a text", lambda value: isinstance(value, dict | str)),
+}  # fmt: skip
 
 
 def manifest(
@@ -42,3 +50,8 @@ def manifest(
             "verification": dict(verdict) if verdict is not None else "not verified",
         }
     )
+
+
+def told(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a manifest says as far as it says it in our form: whoever wrote the output may have written anything."""
+    return {key: value[key] for key, kind in _KEYS.items() if key in value and kind.holds(value[key])}

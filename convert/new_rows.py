@@ -21,18 +21,23 @@ from surgery.tokenizer.sources import SENTENCEPIECE_NAMES, looks_like_tiktoken
 
 _DEVIATION = 0.02  # where a config says none: `initializer_range` of the library
 
+_COUNTS = ("first", "tokens", "rows")  # of an edit
+
 
 def made_rows(both: Vocabularies, told: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Made, ...]:
     """The new rows that ``told``, an edit of a vocabulary as a manifest has it, explains; none where it does not say enough.
 
     ``config`` is the source's.
     """
+    rows = both.other.rows
+    counts = [told.get(key) for key in _COUNTS]
+    if rows is None or any(type(n) is int and n > rows for n in counts):  # no list is made of what is not there
+        return ()
     try:
         found = tuple(_MAKERS[told["edit"]](both, told, config))
     except (KeyError, TypeError, ValueError, ConversionError):  # written by whoever wrote the output
         return ()
-    rows = both.other.rows
-    sound = rows is not None and all(0 < one.old <= one.first and one.first + one.count <= rows for one in found)
+    sound = all(0 < one.old <= one.first and one.first + one.count <= rows for one in found)
     return tuple(one for one in found if one.count) if sound else ()
 
 
@@ -98,5 +103,5 @@ class _Cut:
         if self._json is not None:
             # a token that is looked for before all else is spelled as it is, whatever the alphabet of the others
             spelled = {token, spell(token.encode())} if self._byte_levels[0] else {token, token.replace(" ", SPACE)}
-            cuts += [[piece.id for piece in self._json.model.tokenize(one)] for one in sorted(spelled)]
+            cuts += [[piece for piece, _ in self._json.cut(one)] for one in sorted(spelled)]
         return [mean_of(ids) for ids in cuts]

@@ -7,9 +7,10 @@ documents beside them, how exact the whole is, and what it will need. ``--dry-ru
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -37,6 +38,8 @@ class Bits(Protocol):
 
     @property
     def reads(self) -> frozenset[str]: ...
+    @property
+    def files(self) -> frozenset[str]: ...  # that it reads besides tensors
     def stream(self, source: Source, /) -> Iterator[memoryview]: ...
 
 
@@ -202,15 +205,14 @@ class Plan:
 
 def lay_out(targets: Iterable[Target], max_shard_size: int = SHARD_SIZE) -> tuple[OutputFile, ...]:
     """Files for the targets, in order, none above ``max_shard_size`` bytes of tensors unless one tensor alone is."""
-    shards: list[list[Target]] = [[]]
+    shards: list[list[Output]] = [[]]
     filled = 0
-    for target in targets:
-        nbytes = _nbytes(target)
-        if shards[-1] and filled + nbytes > max_shard_size:
+    for output in (output_of(target, 0) for target in targets):  # one by one: of a target nothing else is kept
+        if shards[-1] and filled + output.nbytes > max_shard_size:
             shards.append([])
             filled = 0
-        shards[-1].append(target)
-        filled += nbytes
+        shards[-1].append(output)
+        filled += output.nbytes
     count = len(shards)
     names = (
         ["model.safetensors"] if count == 1 else [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
@@ -243,19 +245,25 @@ def weakest(files: Sequence[OutputFile], *, kept: bool = False) -> Exactness:
     return max((exactness(e, kept=kept) for f in files for o in f.outputs for e, _ in o.parts), default=Exactness.BYTE)
 
 
-def _file(name: str, targets: Sequence[Target]) -> OutputFile:
+def _file(name: str, outputs: list[Output]) -> OutputFile:
+    """The file of these outputs, which are put where they lie in it."""
     # wide types first: every tensor then starts at a multiple of its element size
-    ordered = sorted(targets, key=lambda t: -ITEMSIZE[t.dtype])
-    outputs, entries, begin = [], {"__metadata__": {"format": "pt"}}, 0
-    for target in ordered:
-        output = output_of(target, begin)
+    outputs.sort(key=lambda output: -ITEMSIZE[output.dtype])
+    begin = 0
+    text = io.BytesIO()  # entry by entry: a table of all of them would take many times what its text does
+    text.write(bytes(8) + b'{"__metadata__":{"format":"pt"}')  # the length is written when it is known
+    for at, output in enumerate(outputs):
         end = begin + output.nbytes
-        entries[target.name] = {"dtype": target.dtype, "shape": list(target.shape), "data_offsets": [begin, end]}  # type: ignore[dict-item]
-        outputs.append(output)
+        outputs[at] = replace(output, begin=begin)
+        entry = {"dtype": output.dtype, "shape": output.shape, "data_offsets": (begin, end)}
+        text.write(f",{json.dumps(output.name)}:{json.dumps(entry, separators=(',', ':'))}".encode())
         begin = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return OutputFile(name, len(text).to_bytes(8, "little") + text, tuple(outputs))
+    text.write(b"}")
+    text.write(b" " * (-text.tell() % 8))
+    length = text.tell() - 8
+    text.seek(0)
+    text.write(length.to_bytes(8, "little"))
+    return OutputFile(name, text.getvalue(), tuple(outputs))
 
 
 def output_of(target: Target, begin: int) -> Output:
@@ -267,10 +275,3 @@ def output_of(target: Target, begin: int) -> Output:
         boxes = [b for expr, leaf in target.parts if isinstance(expr, Moved) for b in place(expr.pieces, expr.axes, leaf)]
         return Output(target.name, target.dtype, target.shape, numel, begin, joined(boxes))
     return Output(target.name, target.dtype, target.shape, numel, begin, (), target.parts)
-
-
-def _nbytes(target: Target) -> int:
-    total = ITEMSIZE[target.dtype]
-    for n in target.shape:
-        total *= n
-    return total

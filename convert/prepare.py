@@ -119,7 +119,7 @@ def plan_artefact(
     return _assemble(
         checkpoint,
         (artefact.label, target.label),
-        list(encode(target, legal, tensor_parallel)),
+        encode(target, legal, tensor_parallel),
         write_config(target, legal.facts),
         {
             "dtype": dtype,
@@ -265,7 +265,7 @@ def _decoded(checkpoint: Checkpoint, family: Family, accept: Iterable[str]) -> A
 def _assemble(
     checkpoint: Checkpoint,
     labels: tuple[str, str],
-    targets: list[Target],
+    targets: Iterable[Target],
     config: dict[str, Any],
     options: dict[str, Any],
     *,

@@ -19,17 +19,21 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convert.given import content, place
 from convert.planning import SHARD_SIZE, Plan
 from convert.quantity import nbytes
 from surgery.errors import UsageError, show
 from surgery.model import Artefact
 
+#: in a line: the reader keeps every beginning of a dotted key, so that a key of 60,000 parts takes 14 GB
+_MOST_DOTS = 64
 _LARGEST = 1 << 20  # bytes of a recipe
 
 
@@ -136,25 +140,24 @@ class Recipe:
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file; ``UsageError`` names the line or the key that cannot be followed."""
-    place = Path(path)
-    with open(place, "rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise UsageError(f"{show(str(path))} has over {_LARGEST:,} bytes: no recipe has.")
+    folder = Path(path).parent
+    text = content(path, _LARGEST, "a recipe")
+    if max((line.count(b".") for line in text.splitlines()), default=0) > _MOST_DOTS:
+        raise UsageError(f"{show(str(path))} has a line with over {_MOST_DOTS} dots: no key or path of a recipe has as many.")
     try:
-        told = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        told = tomllib.loads(text.decode())
+    except ValueError as error:  # also a number of more digits than Python reads
         raise UsageError(f"{show(str(path))} is not TOML: {error}.") from None
     except RecursionError:
         raise UsageError(
             f"{show(str(path))} nests brackets deeper than can be read; a recipe has two levels. Write it anew."
         ) from None
     where = show(str(path))
-    top = _read(told, _TOP, where, place.parent)
-    edits = tuple(_edit(number, entry, where, place.parent) for number, entry in enumerate(top.get("edit", ()), 1))
+    top = _read(told, _TOP, where, folder)
+    edits = tuple(_edit(number, entry, where, folder) for number, entry in enumerate(top.get("edit", ()), 1))
     return Recipe(
         source=top["source"],
-        output=str(place.parent / Path(top["output"]).expanduser()) if "output" in top else None,
+        output=str(folder / place(top["output"])) if "output" in top else None,
         target=top.get("target"),
         edits=edits,
         variant=top.get("variant"),
@@ -211,8 +214,8 @@ def _read(told: Mapping[str, Any], settings: Mapping[str, Setting], where: str, 
 
 def _path(text: str, folder: Path) -> str:
     """A path as seen from the recipe; what is not there stays as it is, for it may be a repository on the Hub."""
-    beside = folder / Path(text).expanduser()
-    return str(beside) if beside.exists() or text.count("/") != 1 or text.startswith(".") else text
+    beside = folder / place(text)
+    return str(beside) if os.path.exists(beside) or text.count("/") != 1 or text.startswith(".") else text
 
 
 def _texts(top: Mapping[str, Any], key: str, where: str) -> list[str]:

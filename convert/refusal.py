@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surgery import errors
-from surgery.errors import ConversionError, LimitExceeded, StorageFailed
+from surgery.errors import ConversionError, LimitExceeded, StorageFailed, show
 
 _KINDS = {
     kind.status: kind
@@ -25,7 +25,7 @@ def as_refusal(error: BaseException) -> ConversionError | None:
     if isinstance(error, MemoryError) or (isinstance(error, _OF_LIBRARIES) and starved(str(error))):
         return LimitExceeded("there is not enough memory for this run. `convert plan` prints what is needed.")
     if isinstance(error, OSError):
-        where = ascii(error.filename) if error.filename else "a file"
+        where = show(error.filename) if error.filename else "a file"
         return StorageFailed(f"{where}: {error.strerror or error}.")
     return None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convert.paths import staging_of
 from convert.planning import Plan
+from surgery.errors import listed, show
 
 if TYPE_CHECKING:
     from convert.writing import Written
@@ -86,6 +88,8 @@ def written_text(plan: Plan, done: Written) -> str:
         lines.append(f"  tokenizer: {done.tokenizer.ids}")
         lines += [f"  tokenizer: {notice}" for notice in done.tokenizer.notices]
     lines += [f"  {line}" for line in (done.verdict.lines() if done.verdict is not None else ["not verified"])]
+    if done.left:
+        lines.append(f"  left in {staging_of(done.out).name}, since no run of ours wrote it: {listed(map(show, done.left))}")
     return "\n".join([*lines, f"written: {done.out}"])
 
 

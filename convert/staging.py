@@ -1,40 +1,69 @@
 """The staging directory: what is under the final name is complete; what is not complete is here.
 
-One run owns it (flock, which dies with the process). The journal's first line names the plan and the source files; then one
-line per shard that was written, synced, read back and renamed. A run that finds a journal of its own plan keeps the shards
-whose bytes still hash to what the journal says: existence, size and time prove nothing.
+One run owns it (flock, which dies with the process). The journal has a line per shard that was written, synced, read back and
+renamed, with what its bytes depend on. A run keeps the shards that it would write the same, and whose bytes still hash to what
+the journal says: existence, size and time prove nothing.
+
+Some file systems grant a lock to everybody (Lustre, GPFS, some NFS). So nothing here relies on it: every file is written under
+a name of its own, and what is published are the very files that this run wrote or proved, one by one, in a directory that
+nobody else writes to. Of two runs one publishes; the other finds what it needs gone, or OUT there, and says so.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import re
+import secrets
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
+from convert import journal, owner
 from convert.checkpoint import is_document
+from convert.owner import Owner
 from convert.system import rename_no_replace, umask
 from surgery.errors import OutputBusy, StorageFailed, show
 
-JOURNAL = "journal.jsonl"
-OWNER = "owner.json"
+_WHOLE = "whole"
+_GROWING = re.compile(r"[\w.\-]+\.tmp\.\d+\.[0-9a-f]{8}", re.ASCII)
 #: what a run puts there: shards, whole and growing, and settings; whatever else is a document that was carried over
 _OURS = re.compile(
     r"(model\.safetensors|[\w.\-]+-\d+-of-\d+\.safetensors|consolidated\.\d{2,}\.pth|ckpt\.pt|delta\.zst)"
-    r"|[\w.\-]+\.tmp\.\d+\.[0-9a-f]{8}|[\w.\-]+\.(json|jsonl|jinja|bpe)",
+    r"|[\w.\-]+\.(json|jsonl|jinja|bpe)",
     re.ASCII,
 )
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A file as this run wrote or proved it."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    digest: str  # xxh3 of its bytes
+
+    @classmethod
+    def of(cls, path: Path, digest: str) -> _Made:
+        found = os.stat(path, follow_symlinks=False)
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, digest)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A file that grew in an earlier run: where it is, up to where it is proven, and what was told of each stretch."""
+
+    path: Path
+    end: int
+    told: tuple[Any, ...]
 
 
 @dataclass
@@ -42,46 +71,192 @@ class Staging:
     """A locked staging directory and the shards in it that are proven, by name with their hash."""
 
     path: Path
-    proven: dict[str, str]
-    _journal: int
+    keys: Mapping[str, str]  # of the files that the run writes: what the bytes of each depend on
+    owner: Owner
+    proven: dict[str, str] = field(default_factory=dict)
+    grown: dict[str, Grown] = field(default_factory=dict)  # files that grow, as earlier runs left them
+    left: tuple[str, ...] = ()  # what was found beside the result and was not published
+    _directory: int = -1
+    _journal: int = -1
+    _made: dict[str, _Made] = field(default_factory=dict)
+    _temporaries: list[Path] = field(default_factory=list)
+    _ended: bool = False  # by this run itself
 
     def file(self, name: str) -> Path:
         return self.path / name
 
-    def record(self, name: str, size: int, digest: str) -> None:
-        """Note that a shard is complete; on disk before this returns."""
+    def temporary(self, name: str) -> Path:
+        """A path that no other run uses, for what will have this name."""
+        path = self.path / f"{name}.tmp.{os.getpid()}.{secrets.token_hex(4)}"
+        self._temporaries.append(path)
+        return path
+
+    def record(self, temporary: Path, name: str, size: int, digest: str) -> None:
+        """Give a complete shard its name, and note it; on disk before this returns."""
+        self._keep(temporary, name, digest)
         sync_directory(self.path)
-        _append(self._journal, {"shard": name, "size": size, "xxh3_128": digest})
+        journal.append(self._journal, {"shard": name, "key": self.keys[name], "size": size, "xxh3_128": digest})
         self.proven[name] = digest
 
-    def publish(self, out: Path) -> None:
-        """The one rename: everything synced, our own notes gone, never over something that exists."""
-        for name in (JOURNAL, OWNER):
-            (self.path / name).unlink(missing_ok=True)
-        self.path.chmod(0o777 & ~umask())
-        sync_directory(self.path)
-        rename_no_replace(self.path, out)
+    def grow(self, name: str) -> Path:
+        """A file of this run's own that begins with what is proven of an earlier run's; it is `record`ed when it is whole."""
+        temporary, earlier = self.temporary(name), self.grown.get(name)
+        with open(temporary, "xb") as file:
+            if earlier is not None:
+                with open(earlier.path, "rb") as proven:
+                    left = earlier.end
+                    while left and (block := proven.read(min(left, _CHUNK))):
+                        file.write(block)
+                        left -= len(block)
+                file.flush()
+                os.fsync(file.fileno())
+        if earlier is not None:
+            sync_directory(self.path)
+            earlier.path.unlink()
+        return temporary
+
+    def mark(self, name: str, begin: int, end: int, digest: str, told: Any) -> None:
+        """Note that a file which grows is complete on disk from ``begin`` to ``end``, and what is to be known of that."""
+        line = {"shard": name, "key": self.keys[name], "begin": begin, "end": end, "xxh3_128": digest, "told": told}
+        journal.append(self._journal, line)
+
+    def write(self, name: str, content: bytes) -> None:
+        """A small file, whole and on disk under its name, or not there."""
+        temporary = self.temporary(name)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._keep(temporary, name, xxhash.xxh3_128_hexdigest(content))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def adopt(self, folder: Path) -> tuple[str, ...]:
+        """Take the files of a folder in this directory; returns their names."""
+        names = tuple(sorted(entry.name for entry in folder.iterdir()))
+        for name in names:
+            self.write(name, (folder / name).read_bytes())
+        shutil.rmtree(folder)
+        return names
+
+    def publish(self, out: Path, names: Iterable[str]) -> None:
+        """The one rename: exactly these files, everything synced, never over something that exists."""
+        whole = self._collected(names)
+        try:
+            rename_no_replace(whole, out)
+        except OutputBusy:
+            self._put_back(whole)
+            raise OutputBusy(
+                f"{show(str(out))} appeared during the run; the finished output stays in {show(str(self.path))}. Move the other "
+                "away and run again, which takes no second pass."
+            ) from None
         sync_directory(out.parent)
+        self._clear()
 
-    def give_up(self) -> None:
-        """Leave nothing of a run that was refused before its first shard; what earlier runs finished stays."""
-        if not self.proven:
-            shutil.rmtree(self.path)
-
-    def set_aside(self, name: Path) -> Path:
+    def set_aside(self, name: Path, names: Iterable[str]) -> Path:
         """Keep a refused output under another name; returns the name used."""
+        whole = self._collected(names)
         for name_ in (name, *(name.with_name(f"{name.name}.{i}") for i in range(1, 1000))):
             if not os.path.lexists(name_):
-                for own in (JOURNAL, OWNER):
-                    (self.path / own).unlink(missing_ok=True)
-                os.rename(self.path, name_)
+                os.rename(whole, name_)
+                self._clear()
                 return name_
         raise StorageFailed(f"{show(str(name))} and 999 numbered names beside it are taken; remove some.")
 
+    def give_up(self) -> None:
+        """Leave nothing of a run that was refused before its first shard; what earlier runs finished stays."""
+        if not self.proven and not self.grown:
+            self._forget()
+
+    def lost(self, out: Path) -> OutputBusy | None:
+        """That another run was here, if one was: whatever failed meanwhile, failed for that."""
+        if self._ended:
+            return None
+        taken = os.path.lexists(out)
+        other = owner.found(self.path)
+        if self._in_place() and other is not None and other.run == self.owner.run and not (taken and self._missing()):
+            return None
+        if taken:
+            self._forget()
+            return OutputBusy(
+                f"{show(str(out))} appeared while this run was writing it: another run finished first, on a file system that "
+                "grants its locks to everybody. Nothing of this run is in it. See whether it is what you want, or choose "
+                "another OUT."
+            )
+        return OutputBusy(
+            f"another run{f' ({other})' if other is not None else ''} took over {show(str(self.path))} while this one was "
+            "writing there, on a file system that grants its locks to everybody. Nothing was published by this run. Wait for "
+            "the other, or choose another OUT."
+        )
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._directory))
+        except OSError:
+            return False
+
+    def _missing(self) -> bool:
+        """Whether a file is gone that this run wrote or proved."""
+        return not all(os.path.lexists(self.file(name)) for name in self._made)
+
+    def _keep(self, temporary: Path, name: str, digest: str) -> None:
+        made = _Made.of(temporary, digest)
+        os.rename(temporary, self.file(name))
+        self._made[name] = made
+
+    def _collected(self, names: Iterable[str]) -> Path:
+        """A directory with these files alone, each the one that this run made, ready to get its name."""
+        whole = self.temporary(_WHOLE)
+        whole.mkdir(mode=0o700)
+        try:
+            for name in dict.fromkeys(names):
+                os.rename(self.file(name), whole / name)
+                made = self._made[name]
+                if _Made.of(whole / name, made.digest) != made and hash_file(whole / name, lambda: None) != made.digest:
+                    raise StorageFailed(
+                        f"{show(str(self.file(name)))} is no longer what was written there. Something else writes to this "
+                        "directory; nothing was published. Run again once it does not."
+                    )
+            whole.chmod(0o777 & ~umask())
+            sync_directory(whole)
+        except BaseException:
+            self._put_back(whole)
+            raise
+        return whole
+
+    def _put_back(self, whole: Path) -> None:
+        with suppress(OSError):
+            _emptied(whole, self.path)
+
+    def _forget(self) -> None:
+        """Remove what this run put there, where it still is what this run put there."""
+        for name, made in self._made.items():
+            with suppress(OSError):
+                if _Made.of(self.file(name), made.digest) == made:
+                    self.file(name).unlink()
+        for path in self._temporaries:
+            with suppress(OSError):
+                path.unlink()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove our own notes and the directory; what others put there stays, and is named."""
+        self._ended = True
+        told = owner.found(self.path)
+        if told is None or told.run == self.owner.run:
+            for name in (journal.NAME, owner.NAME):
+                self.file(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
+        with suppress(OSError):
+            self.left = tuple(sorted(os.listdir(self.path)))
+
 
 @contextmanager
-def staging(path: Path, identity: Mapping[str, Any], check: Callable[[], None]) -> Iterator[Staging]:
-    """The staging directory at ``path`` for the run that ``identity`` (JSON values) describes, locked for its length.
+def staging(path: Path, keys: Mapping[str, str], check: Callable[[], None]) -> Iterator[Staging]:
+    """The staging directory at ``path``, locked, for a run whose files have these ``keys``.
 
     ``check`` raises when the run is to stop; what earlier runs left may take minutes to hash.
     """
@@ -92,30 +267,36 @@ def staging(path: Path, identity: Mapping[str, Any], check: Callable[[], None]) 
         raise StorageFailed(
             f"{show(str(path))}, where the output is to grow, cannot be made: {error.strerror}."
         ) from error
-    journal = -1
+    stage = Staging(path, keys, owner.this(), _directory=directory)
     try:
         _lock(directory, path)
-        kept = _proven(path, identity, check)
-        _sweep(path, kept)
-        journal = os.open(path / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if os.fstat(journal).st_size == 0:
-            _append(journal, {"run": identity})
-            sync_directory(path)
-        yield Staging(path, kept, journal)
+        owner.written(path, stage.owner)
+        _recover(path)
+        _prove(stage, check)
+        _sweep(path, {*stage.proven, *(grown.path.name for grown in stage.grown.values())})
+        stage._journal = journal.open_(path / journal.NAME)
+        sync_directory(path)
+        yield stage
     finally:
-        if journal >= 0:
-            os.close(journal)
+        told = owner.found(path)
+        if told is not None and told.run == stage.owner.run:
+            (path / owner.NAME).unlink(missing_ok=True)
+        if stage._journal >= 0:
+            os.close(stage._journal)
         os.close(directory)
 
 
-def hash_file(path: Path, check: Callable[[], None]) -> str:
-    """xxh3 of a file's bytes, read through the page cache."""
+def hash_file(path: Path, check: Callable[[], None], begin: int = 0, end: int | None = None) -> str:
+    """xxh3 of a file's bytes, or of those from ``begin`` to ``end``, read through the page cache."""
     told = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_CHUNK))
     with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        file.seek(begin)
+        left = None if end is None else end - begin
+        while count := file.readinto(buffer if left is None else buffer[:left]):
             check()
             told.update(buffer[:count])
+            left = None if left is None else left - count
     return told.hexdigest()
 
 
@@ -136,78 +317,88 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _lock(directory: int, path: Path) -> None:
+    """Refuse to begin beside another run: one that holds the lock, or one whose note tells that it is still at work."""
+    held = False
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputBusy(
-            f"another run{_owner(path)} is writing {show(str(path))}. Wait for it, or choose another OUT."
-        ) from None
+        held = True
     except OSError as error:
-        # some network file systems have no locks; unique names and the read-back keep the damage out
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems have no locks
             raise
-    own = json.dumps({"pid": os.getpid(), "host": os.uname().nodename})
-    (path / OWNER).write_text(own)
+    other = owner.found(path)
+    if held or (other is not None and other.alive):
+        told = f" ({other})" if other is not None else ""
+        raise OutputBusy(f"another run{told} is writing {show(str(path))}. Wait for it, or choose another OUT.")
 
 
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads((path / OWNER).read_text())
-        return f" (process {int(owner['pid'])} on {show(owner['host'])})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _proven(path: Path, identity: Mapping[str, Any], check: Callable[[], None]) -> dict[str, str]:
-    """Shards that a journal of this very run vouches for and whose bytes agree; otherwise a fresh start."""
-    lines = _read_journal(path / JOURNAL)
-    if not lines or lines[0] != {"run": _plain(identity)}:
-        (path / JOURNAL).unlink(missing_ok=True)
-        return {}
-    kept = {}
-    for line in lines[1:]:
-        shard = path / line["shard"]
-        if shard.is_file() and shard.stat().st_size == line["size"] and hash_file(shard, check) == line["xxh3_128"]:
-            kept[line["shard"]] = line["xxh3_128"]
-    return kept
-
-
-def _read_journal(path: Path) -> list[dict[str, Any]]:
-    """The whole lines, up to the first that is torn; the tail after it is cut off."""
-    if not path.is_file():
-        return []
-    lines, good = [], 0
-    content = path.read_bytes()
-    for raw in content.splitlines(keepends=True):
-        check, _, text = raw.rstrip(b"\n").partition(b" ")
-        if not raw.endswith(b"\n") or check != b"%08x" % zlib.crc32(text):
-            break
-        lines.append(json.loads(text))
-        good += len(raw)
-    if good < len(content):
-        os.truncate(path, good)
-    return lines
-
-
-def _append(journal: int, line: Mapping[str, Any]) -> None:
-    text = json.dumps(line, sort_keys=True).encode()
-    os.write(journal, b"%08x %s\n" % (zlib.crc32(text), text))
-    os.fsync(journal)
-
-
-def _plain(value: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _sweep(path: Path, kept: Mapping[str, str]) -> None:
-    """Remove what earlier runs left unproven; anything that is not ours stops the run instead."""
+def _recover(path: Path) -> None:
+    """Put back what a run had collected when it ended: by a name of our own first, so that nobody publishes it meanwhile."""
     for entry in os.listdir(path):
-        if entry in kept or entry in (JOURNAL, OWNER):
+        if entry.startswith(f"{_WHOLE}.tmp.") and _GROWING.fullmatch(entry) and (path / entry).is_dir():
+            mine = path / f"{_WHOLE}.tmp.{os.getpid()}.{secrets.token_hex(4)}"
+            os.rename(path / entry, mine)
+            _emptied(mine, path)
+
+
+def _emptied(whole: Path, path: Path) -> None:
+    for name in os.listdir(whole):
+        os.replace(whole / name, path / name)
+    whole.rmdir()
+
+
+def _prove(stage: Staging, check: Callable[[], None]) -> None:
+    """Find the shards that the journal vouches for, that this run would write the same, and whose bytes agree."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in journal.read(stage.path / journal.NAME):
+        if stage.keys.get(line["shard"]) == line["key"]:
+            lines.setdefault(line["shard"], []).append(line)
+    for name, told in lines.items():
+        if stretches := [line for line in told if "told" in line]:
+            stage.grown |= _grown(stage.path, name, stretches, check)
+        told = [line for line in told if "told" not in line]
+        shard = stage.path / name
+        if not shard.is_file() or shard.is_symlink():
             continue
-        if _OURS.fullmatch(entry) or is_document(entry):
+        size = shard.stat().st_size
+        if any(line["size"] == size for line in told):
+            made = _Made.of(shard, hash_file(shard, check))
+            if any((line["size"], line["xxh3_128"]) == (size, made.digest) for line in told):
+                stage.proven[name], stage._made[name] = made.digest, made
+
+
+def _grown(path: Path, name: str, lines: Iterable[Mapping[str, Any]], check: Callable[[], None]) -> dict[str, Grown]:
+    """Of the files that an earlier run let grow under this name, the one of which most is proven."""
+    begins = {line["begin"]: line for line in lines}  # the last of each: what came before it was written again
+    found: list[Grown] = []
+    for entry in os.listdir(path):
+        growing = entry.startswith(f"{name}.tmp.") and _GROWING.fullmatch(entry)
+        if not (growing or entry == name) or not (path / entry).is_file():
+            continue
+        size, at, told = (path / entry).stat().st_size, 0, []
+        while (line := begins.get(at)) is not None and at < line["end"] <= size:
+            if hash_file(path / entry, check, at, line["end"]) != line["xxh3_128"]:
+                break
+            told.append(line["told"])
+            at = line["end"]
+        if told:
+            found.append(Grown(path / entry, at, tuple(told)))
+    return {name: max(found, key=lambda grown: grown.end)} if found else {}
+
+
+def _sweep(path: Path, kept: Iterable[str]) -> None:
+    """Remove what earlier runs left unproven; anything that is not ours stops the run instead."""
+    kept = {*kept, journal.NAME, owner.NAME}
+    for entry in os.listdir(path):
+        if entry in kept:
+            continue
+        folder = (path / entry).is_dir() and not (path / entry).is_symlink()
+        if _GROWING.fullmatch(entry) and folder:
+            shutil.rmtree(path / entry)
+        elif not folder and (_GROWING.fullmatch(entry) or _OURS.fullmatch(entry) or is_document(entry)):
             (path / entry).unlink()
-            continue
-        raise OutputBusy(
-            f"{show(str(path))} is left from an earlier run, but holds {show(entry)}, which no run of ours wrote. Look at it, "
-            "and remove the directory if it is not needed."
-        )
+        else:
+            raise OutputBusy(
+                f"{show(str(path))} is left from an earlier run, but holds {show(entry)}, which no run of ours wrote. Look at "
+                "it, and remove the directory if it is not needed."
+            )

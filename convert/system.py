@@ -1,11 +1,10 @@
-"""What Linux offers and Python does not: renaming without replacing, early writeback, keeping freed memory, orphans."""
+"""What Linux offers and Python does not: renaming without replacing, early writeback, keeping freed memory."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-import signal
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from surgery.errors import OutputBusy, show
 
 _AT_CWD, _NO_REPLACE = -100, 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin, do not wait
 
 
@@ -51,18 +49,6 @@ def keep_freed_memory(nbytes: int) -> None:
         mallopt(_M_MMAP_THRESHOLD, nbytes)
         mallopt(_M_TRIM_THRESHOLD, 2 * nbytes)
         mallopt(_M_ARENA_MAX, 1)
-
-
-def end_with(parent: int) -> None:
-    """Let the system kill this process when the thread that started it ends, whatever ended that.
-
-    Where that cannot be asked (it is Linux's), nothing happens. ``parent`` is whose child this is meant to be: one that was
-    gone before it could be asked has left this process to another, and there is nobody to work for.
-    """
-    prctl = getattr(_libc(), "prctl", None)
-    asked = prctl is not None and prctl(_PARENT_DEATH_SIGNAL, ctypes.c_ulong(signal.SIGKILL)) == 0
-    if asked and os.getppid() != parent:
-        os._exit(128 + signal.SIGKILL)
 
 
 def umask() -> int:

@@ -101,7 +101,7 @@ _ENDLESS = ": no conversation needs as much. Correct the template, or take it fr
 
 def main() -> None:
     """The child: a task as JSON on stdin, an `Answer` as JSON on stdout."""
-    from convert.verification.child import forbid_network, limit_memory
+    from surgery.apart.confined import forbid_network, limit_memory
 
     task: dict[str, Any] = json.load(sys.stdin)
     forbid_network()

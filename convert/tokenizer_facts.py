@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+import convert.children as children
 from convert.checkpoint import Checkpoint
 from convert.documents import carried, is_licence
-from convert.tokenizing import has_tokenizer
-from surgery.errors import show
+from convert.tokenizing import handed, has_tokenizer, received
+from surgery.errors import ConversionError
 
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from convert.tokenizer_facts import child; child()"
-
+_SECONDS = 900.0  # what a file may cause is bounded there; this is for our own work
 
 def tokenizer_facts(checkpoint: Checkpoint, family: str) -> dict[str, Any] | None:
     """Facts as JSON values, or ``{"problem": ...}``; None, and at once, where there is no tokenizer."""
     names = [name for name in carried(checkpoint) if not is_licence(name)]
     if not has_tokenizer(names):
         return None
-    task = {"files": {name: str(checkpoint.documents[name].path) for name in names}, "family": family}
-    root = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _PROGRAM.format(root=root)],
-        input=json.dumps(task), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return {"problem": f"the tokenizer could not be read: {show(last, 300)}"}
-    found: dict[str, Any] = json.loads(done.stdout)
+    task = {"files": {name: handed(checkpoint.documents[name]) for name in names}, "family": family}
+    try:
+        done = children.run("convert.tokenizer_facts:child", task, seconds=_SECONDS)
+        found: dict[str, Any] = json.loads(done.answer("reads the tokenizer"))
+    except children.TooLong:
+        return {"problem": f"the tokenizer could not be read within {_SECONDS:.0f} seconds"}
+    except (children.Crashed, ConversionError) as error:
+        return {"problem": f"the tokenizer could not be read: {error}"}
     return found
 
 
@@ -59,12 +55,11 @@ def child() -> None:
 
     from mappings.chat import template_for
     from mappings.tokenizers import recipe_for
-    from surgery.errors import ConversionError
     from surgery.tokenizer.export import export
 
     task: dict[str, Any] = json.load(sys.stdin)
     try:
-        files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
+        files = {name: received(told) for name, told in task["files"].items()}
         recipe = recipe_for(task["family"], files)
         made = export(recipe, files, chat_template=template_for(recipe, files))
     except ConversionError as error:

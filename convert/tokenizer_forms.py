@@ -7,17 +7,17 @@ also of text with special tokens in it, and a form that gives other ids is not w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from convert.auto_tokenizer import AutoTokenizers, Built, NotBuilt
+from surgery.apart import Failed
 from surgery.errors import ConversionError, quote, show
 from surgery.tokenizer.adapt import read_object
 from surgery.tokenizer.check import Check
-from surgery.tokenizer.export import FAST, TokenizerFiles
+from surgery.tokenizer.export import FAST, TokenizerFiles, dumped
 from surgery.tokenizer.probe import PROBE, specials_inside
 
 #: tokens that are put into text; a vocabulary may have hundreds, and all are looked for in the same way
@@ -127,7 +127,7 @@ def _forms(made: TokenizerFiles, files: Mapping[str, bytes], theirs: Built | Not
     template = {name: made[name] for name in made if name.endswith(".jinja")}
     left = {"auto_map", *(("chat_template",) if template else ())}
     said = {key: value for key, value in read_object(files, "tokenizer_config.json").items() if key not in left}
-    own = {**files, **template, "tokenizer_config.json": f"{json.dumps(said, ensure_ascii=False, indent=2)}\n".encode()}
+    own = {**files, **template, "tokenizer_config.json": dumped(said, indent=2)}
     kept = f"SRC's own tokenizer_config.json is kept, whose class ({theirs.name}) cuts some text otherwise than the file alone"
     own_class = str(said.get("tokenizer_class", theirs.name))
     check = Check("what AutoTokenizer builds from SRC's own files", len(PROBE), independent=False)
@@ -170,7 +170,5 @@ def _asked(built: Built, text: str, framed: bool) -> list[int]:
     """Ids, or none at all where the library fails on a text: no text has the id -1."""
     try:
         return built.encode(text, framed)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException:  # also a panic of the library's, which is no Exception
+    except Failed:
         return [-1]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import convert.children as children
-from convert.checkpoint import Checkpoint
+from convert.checkpoint import Checkpoint, SourceFile, read_bytes
 from convert.refusal import kind_of
 from surgery.errors import ConversionError, LimitExceeded
 
@@ -76,7 +76,7 @@ def write_tokenizer(
     takes too long or too much memory.
     """
     task = {
-        "files": {name: str(checkpoint.documents[name].path) for name in wanted.names},
+        "files": {name: handed(checkpoint.documents[name]) for name in wanted.names},
         "family": wanted.family,
         "rows": wanted.rows,
         "how": wanted.how,
@@ -104,13 +104,23 @@ def write_tokenizer(
 
 
 def _text(checkpoint: Checkpoint) -> str | None:
-    found = checkpoint.documents.get("config.json")
-    return found.path.read_text(encoding="utf-8") if found is not None else None
+    found = checkpoint.config_file
+    return read_bytes(found).decode() if found is not None else None
+
+
+def handed(file: SourceFile) -> dict[str, Any]:
+    """A file as JSON values that another process can find it by, and know it by."""
+    return {**asdict(file), "path": str(file.path)}
+
+
+def received(told: Mapping[str, Any]) -> bytes:
+    """The bytes of a file that was handed over; refused where another has taken its place."""
+    return read_bytes(SourceFile(**{**told, "path": Path(told["path"])}))
 
 
 def child() -> None:
     """The child: a task as JSON on stdin, a report as JSON on stdout."""
-    from convert.verification.child import forbid_network, limit_memory
+    from surgery.apart.confined import forbid_network, limit_memory
 
     task: dict[str, Any] = json.load(sys.stdin)
     forbid_network()
@@ -137,7 +147,7 @@ def convert_files(task: Mapping[str, Any], library: AutoTokenizers | None) -> di
     from mappings.tokenizers import recipe_for
     from surgery.tokenizer.export import export
 
-    files = {name: Path(path).read_bytes() for name, path in task["files"].items()}
+    files = {name: received(told) for name, told in task["files"].items()}
     recipe = recipe_for(task["family"], files)
     scores: Literal["canonical", "published"] = "canonical" if task["how"] == "canonical" else "published"
     made = export(recipe, files, chat_template=template_for(recipe, files), scores=scores)

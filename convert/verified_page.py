@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from convert.checkpoint import Checkpoint
 from convert.planning import Output, Plan
@@ -15,22 +14,21 @@ from convert.verified import Checked
 _SHOWN, _RANGES = 24, 6
 
 
-def write_page(
-    path: Path,
+def page_text(
     checked: Checked,
     checkpoints: tuple[Checkpoint, Checkpoint],
     plan: Plan | None,
     exactness: str,
     variants: tuple[str | None, str | None],
-) -> None:
-    """Write the page at ``path``. Hashing the files costs a read of both sides, where the Hub has not told them."""
+) -> str:
+    """The page. Hashing the files costs a read of both sides, where the Hub has not told them."""
     verdict = checked.verdict
     families = (verdict.source_family, verdict.output_family)
     sides = [
         page.Side(role, str(checkpoint.path), family, list(_files(checkpoint)), read(checkpoint.config, variant))
         for role, checkpoint, family, variant in zip(("source", "output"), checkpoints, families, variants, strict=True)
     ]
-    text = page.render(
+    return page.render(
         verdict,
         sides,
         wrong=checked.wrong,
@@ -41,7 +39,6 @@ def write_page(
         exactness=exactness,
         steps=plan.steps if plan is not None else (),
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _files(checkpoint: Checkpoint) -> Iterator[tuple[str, int, str]]:

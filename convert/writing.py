@@ -10,31 +10,33 @@ import errno
 import importlib
 import math
 import os
-import secrets
+import shutil
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import xxhash
 
-from convert.checkpoint import Sources, fingerprint, open_sources
+from convert.checkpoint import Sources
+from convert.checkpoint.files import DOCUMENT, open_all
 from convert.interrupt import Interrupts, Stopped
 from convert.manifest import NAME as MANIFEST
 from convert.manifest import manifest
 from convert.paths import check_output, failed_of, staging_of
 from convert.planning import Output, OutputFile, Plan
-from convert.staging import Staging, hash_file, staging, sync_file
+from convert.proof import shard_keys
+from convert.staging import Staging, hash_file, staging
 from convert.stream import Scratch, Source, ahead, stream
 from convert.system import keep_freed_memory, start_writeback
 from convert.tokenizing import TokenizerReport, write_tokenizer
 from surgery.dtypes import ITEMSIZE
-from surgery.errors import ConversionError, StorageFailed, VerificationFailed, show
+from surgery.errors import ConversionError, OutputBusy, StorageFailed, VerificationFailed, show
 
 ReadBack = Literal["cache", "disk", "off"]
 
@@ -70,6 +72,7 @@ class Written:
     verdict: Verdict | None = None
     tokenizer: TokenizerReport | None = None
     hashes: dict[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()  # what others put where the output grew; it is still there
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -98,35 +101,53 @@ def write(
     read_back: ReadBack = "cache",
 ) -> Written:
     """Carry out ``plan`` under the name ``out``, which is absent until it is complete and ``verify`` has passed it."""
-    final = check_output(Path(out), plan.checkpoint.path)
-    for addition in plan.checkpoint.additions:
-        check_output(final, addition.path)
-    identity = {"plan": plan.digest, "sources": fingerprint(plan.checkpoint)}
+    final = check_place(plan, out)
     with (
-        open_sources(plan.checkpoint) as sources,
+        open_all(plan.checkpoint, _decisive(plan)) as sources,
         Interrupts() as interrupts,
-        staging(staging_of(final), identity, interrupts.check) as stage,
+        staging(staging_of(final), shard_keys(plan), interrupts.check) as stage,
     ):
         run = _Run(plan, sources, stage, interrupts, progress or (lambda nbytes, tensor: None), read_back)
         try:
             _check_space(plan, stage)
             resumed = tuple(stage.proven)
-            tokenizer = _write_tokenizer(plan, stage)
+            tokenizer, made = _write_tokenizer(plan, stage)
             run.shards(workers)
             sources.unchanged()
-            for name, content in {**plan.documents, **_copies(plan)}.items():
-                _write_document(stage.file(name), content)
+            documents = {**plan.documents, **_copies(plan, sources)}
+            for name, content in documents.items():
+                stage.write(name, content)
+            names = (*(file.name for file in plan.files), *made, *documents)
             verdict = verify(stage.path) if verify is not None else None
             interrupts.check()
             if verdict is not None and not verdict.passed:
-                kept = stage.set_aside(failed_of(final))
+                if (busy := stage.lost(final)) is not None:
+                    raise busy
+                kept = stage.set_aside(failed_of(final), names)
                 raise VerificationFailed("\n".join([*verdict.lines(), f"The output was kept as {show(str(kept))}."]))
             told = manifest(plan, stage.proven, verdict.record() if verdict else None, tokenizer.record() if tokenizer else None)
-            _write_document(stage.file(MANIFEST), told)
-            stage.publish(final)
-        except OSError as error:
-            raise _storage(error, plan, stage) from error
-        return Written(final, resumed, *run.rounding(), verdict=verdict, tokenizer=tokenizer, hashes=dict(stage.proven))
+            stage.write(MANIFEST, told)
+            sources.unchanged()
+            stage.publish(final, (*names, MANIFEST))
+        except (OutputBusy, VerificationFailed):
+            raise
+        except Exception as error:
+            if (busy := stage.lost(final)) is not None:
+                raise busy from error
+            if isinstance(error, OSError):
+                raise _storage(error, plan, stage) from error
+            raise
+        return Written(
+            final, resumed, *run.rounding(), verdict=verdict, tokenizer=tokenizer, hashes=dict(stage.proven), left=stage.left
+        )
+
+
+def check_place(plan: Plan, out: Path | str) -> Path:
+    """``out`` as an absolute path at which a plan's output may appear: apart from everything that the plan reads."""
+    final = check_output(Path(out), plan.checkpoint.path)
+    for addition in plan.checkpoint.additions:
+        check_output(final, addition.path)
+    return final
 
 
 @dataclass
@@ -171,7 +192,15 @@ class _Run:
         return largest, relative, sum(r.beyond for r in self._roundings), sum(r.vanished for r in self._roundings)
 
     def _shard(self, file: OutputFile) -> tuple[OutputFile, str]:
-        temporary = self.stage.file(f"{file.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
+        temporary = self.stage.temporary(file.name)
+        try:
+            return file, self._shard_at(file, temporary)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def _shard_at(self, file: OutputFile, temporary: Path) -> str:
         told = xxhash.xxh3_128()
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -199,9 +228,8 @@ class _Run:
                 f"{file.name}: what was read back is not what was written. The disk, the memory or the network share is "
                 "failing; nothing was published."
             )
-        os.rename(temporary, self.stage.file(file.name))
-        self.stage.record(file.name, file.size, digest)
-        return file, digest
+        self.stage.record(temporary, file.name, file.size, digest)
+        return digest
 
     def _content(self, file: OutputFile) -> Generator[tuple[memoryview, str]]:
         """The bytes of a file in order, each buffer with the tensor it belongs to; valid until the next is asked for.
@@ -261,28 +289,33 @@ def loading_torch(wanted: bool) -> Generator[None]:
         sys.setswitchinterval(interval)
 
 
-def _copies(plan: Plan) -> Mapping[str, bytes]:
+def _decisive(plan: Plan) -> tuple[str, ...]:
+    """The documents on which the output may depend: a card is none unless it is copied."""
+    return tuple(name for name in plan.checkpoint.documents if name in plan.copies or name != "README.md")
+
+
+def _copies(plan: Plan, sources: Sources) -> Mapping[str, bytes]:
     """The documents carried over, whole: they are small, and their sizes were limited when they were found."""
-    copies = {}
-    for name in plan.copies:
-        with open(plan.checkpoint.documents[name].path, "rb") as file:
-            copies[name] = file.read()
-    return copies
+    return {name: sources.content(f"{DOCUMENT}{name}") for name in plan.copies}
 
 
-def _write_tokenizer(plan: Plan, stage: Staging) -> TokenizerReport | None:
-    """Before the first shard: a tokenizer that cannot be converted is refused while there is nothing to throw away."""
+def _write_tokenizer(plan: Plan, stage: Staging) -> tuple[TokenizerReport | None, tuple[str, ...]]:
+    """Before the first shard: a tokenizer that cannot be converted is refused while there is nothing to throw away.
+
+    The report, and the names of its files.
+    """
     if plan.tokenizer is None:
-        return None
+        return None, ()
+    folder = stage.temporary("tokenizer")
+    folder.mkdir()
     try:
-        report = write_tokenizer(plan.checkpoint, plan.tokenizer, stage.path, config=plan.documents.get("config.json"))
-    except ConversionError:
-        stage.give_up()
+        report = write_tokenizer(plan.checkpoint, plan.tokenizer, folder, config=plan.documents.get("config.json"))
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, ConversionError):
+            stage.give_up()
         raise
-    for entry in stage.path.iterdir():
-        if entry.suffix != ".safetensors":
-            sync_file(entry)
-    return report
+    return report, stage.adopt(folder)
 
 
 def _put(descriptor: int, buffer: memoryview, at: int) -> int:
@@ -300,15 +333,6 @@ def _allocate(descriptor: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-
-
-def _write_document(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        _put(descriptor, memoryview(content), 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_space(plan: Plan, stage: Staging) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from mappings.family import AS_ABSENT, REQUIRED, Family, Fixed, Harmless, Of, Setting, lookup
 from mappings.harmless import LIBRARY, OPTIONS
 from mappings.via import Inexpressible, Unreadable
+from mappings.via_experts import MOST_LAYERS
 from surgery.errors import ConversionError, listed, show
 from surgery.facts import FACTS, Facts
 from surgery.legalise import Refusal
@@ -39,6 +40,7 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
         try:
             if not present and "norm.eps" in setting.facts and config.keys() & set(setting.keys):
                 raise Unreadable(f"{' '.join(setting.keys)} = null is no number, and no library computes with it")
+            _believed(setting, present)
             stated = setting.via.read(setting.facts, values) if values else {}
             _typed(setting, present, stated)
         except Unreadable as error:
@@ -67,6 +69,13 @@ def read_facts(family: Family, config: Mapping[str, Any], *, accept: frozenset[s
     if problems:
         raise ConversionError(f"config.json is not one of {family.label} that we understand: " + "; ".join(problems) + ".")
     return facts
+
+
+def _believed(setting: Setting, present: Mapping[str, Any]) -> None:
+    """Raises where there are more layers than any model has, before a list of them is made."""
+    for key, value in present.items() if "layer" in setting.facts else ():
+        if isinstance(value, int | float) and value > MOST_LAYERS:
+            raise Unreadable(f"{key} is {show(value)}, and no model has more than {MOST_LAYERS:,} layers")
 
 
 def write_config(family: Family, facts: Facts) -> dict[str, Any]:

@@ -124,10 +124,10 @@ def encode(family: Family, model: Model, files: int = 1) -> Iterator[Target]:
     rows = tuple(rows_of(family, model.facts))
     if family.stored == "consolidated":
         _check_cuts(rows, sizes, files)
-    named = list(slots(rows, model.facts, sizes))
-    _check_names(family, named)
-    _check_roles(family, model, named)
-    for slot, name, roles in named:
+    # told anew each time: a mixture of experts has so many names that a list of them is large
+    _check_names(family, slots(rows, model.facts, sizes))
+    _check_roles(family, model, slots(rows, model.facts, sizes))
+    for slot, name, roles in slots(rows, model.facts, sizes):
         parts = []
         for role_name, part in zip(roles, slot.parts, strict=True):
             if 0 not in part.leaf.sizes:

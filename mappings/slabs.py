@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from mappings.family import Family
@@ -123,7 +124,7 @@ def pieces(slot: Slot, slabs: Slabs) -> tuple[tuple[Piece, ...], ...]:
     if slabs.axis is None:
         header = slabs.stored[0]
         lying = slot.lying(header.strides) if _is_strided(header) else slot.parts
-        return tuple((_piece(header, (0,) * len(p.axes), p.leaf),) for p in lying)
+        return tuple((_piece(header, _origin(len(p.axes)), p.leaf),) for p in lying)
     found: list[list[Piece]] = [[] for _ in slot.parts]
     low = 0
     for header in slabs.stored:
@@ -151,6 +152,11 @@ def cut(
             offset = own.leaf.offset - low * strides[axis]
             offset += sum(first * stride for (first, _), stride in zip(region, own.leaf.strides, strict=True))
             yield at, tuple(region), Leaf(offset, own.axes, tuple(n for _, n in region), own.leaf.strides)
+
+
+@cache  # one object for all tensors of a rank
+def _origin(rank: int) -> tuple[int, ...]:
+    return (0,) * rank
 
 
 def _piece(header: Header, start: tuple[int, ...], leaf: Leaf) -> Piece:

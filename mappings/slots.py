@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import string
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -97,7 +98,9 @@ def _filled(
         kept = tuple(group)
         if not index:
             for one in kept:
-                yield one, one.name.format_map(filled), tuple(part.role.format_map(filled) for part in one.parts)
+                # a name is asked for on both sides of a conversion, and is most often the stored one: one object for all
+                roles = tuple(sys.intern(part.role.format_map(filled)) for part in one.parts)
+                yield one, sys.intern(one.name.format_map(filled)), roles
             continue
         runs = {one.indices[depth][1]: facts.run(*one.indices[depth]) for one in kept}
         for value in sorted(set().union(*runs.values())):

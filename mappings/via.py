@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from surgery.errors import show
+
 Values = Mapping[str, Any]
 
 
@@ -41,7 +43,7 @@ def _same_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     (key, stated), *others = values.items()
     for other, value in others:
         if value != stated:
-            raise Unreadable(f"{key} = {stated!r} and {other} = {value!r} must be the same")
+            raise Unreadable(f"{key} = {show(stated)} and {other} = {show(value)} must be the same")
     return dict.fromkeys(facts, stated)
 
 
@@ -87,6 +89,8 @@ HALVED = Via("half of", _halved_read, _halved_write)
 
 def _scores_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     head, width = values["head_dim"], values["query_pre_attn_scalar"]
+    if not width > 0:
+        raise Unreadable(f"query_pre_attn_scalar = {width!r} has no root that could divide the scores")
     return {facts[0]: head, facts[1]: None if width == head else width}
 
 
@@ -114,7 +118,7 @@ _WRITTEN = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "r
 def _activation_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     ((key, value),) = values.items()
     if value not in ACTIVATIONS:
-        raise Unreadable(f"{key} = {value!r} is an activation that we do not know")
+        raise Unreadable(f"{key} = {show(value)} is an activation that we do not know")
     return {facts[0]: ACTIVATIONS[value]}
 
 
@@ -145,7 +149,7 @@ _ROPE_KNOWN_AS = {"su": "longrope", "mrope": "default"}
 def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | None:
     """A rope scaling as sorted pairs, with one ``rope_type`` that transformers computes; None for no scaling."""
     if not isinstance(scaling, Mapping):
-        raise Unreadable(f"{where} is {scaling!r}, not a table")
+        raise Unreadable(f"{where} is {show(scaling)}, not a table")
     if layers := [key for key, value in scaling.items() if isinstance(value, Mapping)]:
         raise Unreadable(f"{where} has a rope of its own for {layers[0]}, and this family's code has one for all layers")
     kinds = {_ROPE_KNOWN_AS.get(str(scaling[key]), str(scaling[key])) for key in _TYPE_KEYS if scaling.get(key)}
@@ -153,14 +157,14 @@ def _frozen_scaling(scaling: Any, where: str) -> tuple[tuple[str, Any], ...] | N
         raise Unreadable(f"{where} names two types of scaling, {sorted(kinds)}")
     kind = kinds.pop() if kinds else "default"
     if kind not in _ROPE_NEEDS:
-        raise Unreadable(f"{where} is of type {kind!r}, which no class of transformers computes ({', '.join(_ROPE_NEEDS)})")
+        raise Unreadable(f"{where} is of type {show(kind)}, which no class of transformers computes ({', '.join(_ROPE_NEEDS)})")
     if lacking := [key for key in _ROPE_NEEDS[kind] if key not in scaling]:
-        raise Unreadable(f"{where} is of type {kind!r} and has no {' and no '.join(lacking)}")
+        raise Unreadable(f"{where} is of type {show(kind)} and has no {' and no '.join(lacking)}")
     kept = {k: v for k, v in scaling.items() if k not in (*_TYPE_KEYS, "rope_theta", "mrope_section")}
     if kind == "default":
         if kept.get("partial_rotary_factor", 1.0) != 1.0:
             raise Unreadable(
-                f"{where} says partial_rotary_factor {kept['partial_rotary_factor']!r} beside the default rope, which "
+                f"{where} says partial_rotary_factor {show(kept['partial_rotary_factor'])} beside the default rope, which "
                 "transformers ignores in this family and vLLM obeys: two different models"
             )
         return None
@@ -194,7 +198,7 @@ def _rope_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
 def _agree(stated: dict[str, Any], fact: str, value: Any) -> None:
     if stated.setdefault(fact, value) != value:
         raise Unreadable(
-            f"rope_parameters and the older rope_theta / rope_scaling disagree ({stated[fact]!r} against {value!r}); "
+            f"rope_parameters and the older rope_theta / rope_scaling disagree ({show(stated[fact])} against {show(value)}); "
             "transformers 4 and 5 would compute different models from them"
         )
 
@@ -256,7 +260,7 @@ def only(value: Any, why: str) -> Via:
     def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
         for key, found in values.items():
             if found != value:
-                raise Unreadable(f"{key} = {found!r}, but only {value!r} is understood: {why}")
+                raise Unreadable(f"{key} = {show(found)}, but only {show(value)} is understood: {why}")
         return {}
 
     return Via(f"only {value!r}", read, lambda keys, facts: dict.fromkeys(keys, value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mappings.via import Inexpressible, Unreadable, Values, Via
+from surgery.errors import show
 
 MOST_LAYERS = 10_000  # so that no config makes a list without end
 
@@ -12,7 +13,7 @@ MOST_LAYERS = 10_000  # so that no config makes a list without end
 def _layers(values: Values) -> int:
     count = values["num_hidden_layers"] + values.get("num_nextn_predict_layers", 0)  # only some families have it
     if not 0 < count <= MOST_LAYERS:
-        raise Unreadable(f"num_hidden_layers = {values['num_hidden_layers']!r} is not a sensible number of layers")
+        raise Unreadable(f"num_hidden_layers = {show(values['num_hidden_layers'])} is not a sensible number of layers")
     return int(values["num_hidden_layers"])
 
 
@@ -132,7 +133,7 @@ def among(*known: str | bool) -> Via:
     def read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
         for key, found in values.items():
             if found not in known:
-                raise Unreadable(f"{key} = {found!r}, but the code knows only {' and '.join(map(str, known))}")
+                raise Unreadable(f"{key} = {show(found)}, but the code knows only {' and '.join(map(str, known))}")
         return {facts[0]: found for found in values.values()}
 
     def write(keys: tuple[str, ...], facts: Values) -> dict[str, Any]:

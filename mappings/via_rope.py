@@ -7,6 +7,7 @@ from math import log, sqrt
 from typing import Any
 
 from mappings.via import ROPE, Inexpressible, Unreadable, Values, Via, thawed
+from surgery.errors import show
 from surgery.passes.partial_rotary import FILLER
 
 Scaling = tuple[tuple[str, Any], ...] | None
@@ -40,7 +41,7 @@ def _rotary_read(facts: tuple[str, ...], values: Values) -> dict[str, Any]:
     theta, scaling = facts
     ((key, rotary),) = values.items()
     if not isinstance(rotary, Mapping) or rotary.get("type") not in ("origin", "dynamic"):
-        raise Unreadable(f"{key} = {rotary!r} is not a table whose type is origin or dynamic")
+        raise Unreadable(f"{key} = {show(rotary)} is not a table whose type is origin or dynamic")
     dynamic = (("rope_type", "dynamic"), ("factor", float(rotary.get("scaling_factor") or 1.0)))
     return {theta: float(rotary.get("base", 10000)), scaling: dynamic if rotary["type"] == "dynamic" else None}
 
@@ -79,7 +80,7 @@ def _phi_table(key: str, value: Any, length: int, original: int) -> Any:
     if kind == "default":
         return {**table, "rope_type": "default"}
     if kind not in ("longrope", "su"):
-        raise Unreadable(f"{key} is of type {kind!r}; Phi-3 has longrope (once called su) or none")
+        raise Unreadable(f"{key} is of type {show(kind)}; Phi-3 has longrope (once called su) or none")
     table |= {"rope_type": "longrope", "original_max_position_embeddings": original}
     table["factor"] = float(table.get("factor") or length / original)
     if table.get("attention_factor") is None:

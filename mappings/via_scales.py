@@ -7,12 +7,13 @@ from math import isfinite, sqrt
 from typing import Any
 
 from mappings.via import Inexpressible, Unreadable, Values, Via
+from surgery.errors import show
 
 
 def _factor(key: str, value: Any) -> Any:
     """A positive number, as it is written: 12 stays 12."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-        raise Unreadable(f"{key} = {value!r} is not a positive number")
+        raise Unreadable(f"{key} = {show(value)} is not a positive number")
     return value
 
 
@@ -63,7 +64,7 @@ def one_of(*values: Any, why: str) -> Via:
     def read(facts: tuple[str, ...], found: Values) -> dict[str, Any]:
         for key, value in found.items():
             if value not in values:
-                raise Unreadable(f"{key} = {value!r}, but only {' or '.join(map(repr, values))} is understood: {why}")
+                raise Unreadable(f"{key} = {show(value)}, but only {' or '.join(map(repr, values))} is understood: {why}")
         return {}
 
     return Via(f"one of {', '.join(map(repr, values))}", read, lambda keys, facts: dict.fromkeys(keys, values[0]))

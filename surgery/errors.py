@@ -71,6 +71,28 @@ def show(untrusted: object, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
 
 
+def visible(text: str) -> str:
+    r"""Text for a page: what is not to be seen (escapes, line ends, marks that turn the direction) is spelled out.
+
+    >>> visible("a\x1b[31m\u202eb, 灯塔")
+    'a\\x1b[31m\\u202eb, 灯塔'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def complaint(error: BaseException, longest: int = 160) -> str:
+    """What a library complained of, on one line and quoted. The class of a Python error tells a person nothing.
+
+    >>> complaint(KeyError("vocab"))
+    "'vocab'"
+    >>> complaint(ValueError())
+    'without a word'
+    """
+    told = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    words = " ".join(told.split())
+    return show(words, longest) if words else "without a word"
+
+
 def quote(text: str, longest: int = _LONGEST) -> str:
     """A user's own words as they were written, quoted: only what no terminal should be given is escaped.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 from surgery.layout import Leaf
@@ -82,13 +83,18 @@ def box(source: str | None, start: int, target: int, dims: Iterable[tuple[int, i
     >>> box("w", 0, 6, [(2, 3, 3), (3, 1, 1)])
     Box(source='w', start=0, target=6, dims=((6, 1, 1),))
     """
+    return Box(source, start, target, _normal(tuple(dims)))
+
+
+@lru_cache(maxsize=4096)  # the layers of a model, and its experts, are alike
+def _normal(dims: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
     merged: list[tuple[int, int, int]] = []
     for n, s, t in sorted((d for d in dims if d[0] != 1), key=lambda d: (d[2], d[1])):
         if merged and (merged[-1][0] * merged[-1][1], merged[-1][0] * merged[-1][2]) == (s, t):
             merged[-1] = (merged[-1][0] * n, merged[-1][1], merged[-1][2])
         else:
             merged.append((n, s, t))
-    return Box(source, start, target, tuple(reversed(merged)))
+    return tuple(reversed(merged))
 
 
 def place(pieces: Iterable[Piece], axes: Sequence[str], leaf: Leaf) -> Iterator[Box]:

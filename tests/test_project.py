@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -166,3 +167,10 @@ def test_at_least_forty_published_configs_say_where_they_were_read() -> None:
     assert [model.name for model in models if not model.source.startswith(("github:", "http"))] == []
     assert [model.name for model in models if not model.family or not model.config.get("architectures")] == []
     assert Counter(str(dict(model.config)) for model in models).most_common(1)[0][1] == 1
+
+
+def test_every_test_that_the_promises_name_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    for path, name in named:
+        assert f"def {name}" in (ROOT / path).read_text(encoding="utf-8") if name else (ROOT / path).is_file(), (path, name)

@@ -50,12 +50,15 @@ def _trimmed(edit: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _transplanted(edit: Mapping[str, Any]) -> tuple[str, str]:
-    tokens, shared, k = edit.get("tokens"), edit.get("shared"), _number(edit, "k")
-    made = f"{tokens - shared:,}" if type(tokens) is int and type(shared) is int else "other"
+    counts, k = [edit.get(key) for key in ("tokens", "shared", "parts")], _number(edit, "k")
+    tokens, shared, parts = (one if type(one) is int else None for one in counts)
+    made = f"{tokens - shared - (parts or 0):,}" if tokens is not None and shared is not None else "other"
+    ends = " Tokens that begin, end or fill a text have the rows that did so in the source." if parts else ""
     return (
         f"the {_number(edit, 'shared')} tokens that both tokenizers have",
         f"**As a whole it is not the source's function**: its tokenizer is another model's ({show(edit.get('donor'))[1:-1]}), so "
-        f"that text is cut otherwise, and the rows of {made} tokens are approximations, sums of up to {k} rows of the source.",
+        f"that text is cut otherwise, and the rows of {made} tokens are approximations, sums of up to {k} rows of the source."
+        f"{ends}",
     )
 
 

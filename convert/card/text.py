@@ -18,14 +18,17 @@ from surgery.model import Model
 
 BEGIN = "<!-- weightsmith: from here on made from facts by `weightsmith card`; made again, this part is replaced -->"
 END = "<!-- weightsmith: end of the part made from facts -->"
-_PART = re.compile(r"<!-- weightsmith: from here on.*?<!-- weightsmith: end of.*?-->", re.DOTALL)
+_BEGINS, _ENDS, _CLOSED = "<!-- weightsmith: from here on", "<!-- weightsmith: end of", "-->"
 _CONTEXTS = (4096, 32768, 131072)
 
 
 def merged(body: str, part: str) -> str:
     """The user's own text with the made part in its place: where it stood before, else at the end."""
-    if _PART.search(body):
-        return _PART.sub(lambda _: part, body, count=1)
+    begin = body.find(_BEGINS)  # one look for each, so that a text full of beginnings costs no more than another
+    ends = body.find(_ENDS, begin) if begin >= 0 else -1
+    close = body.find(_CLOSED, ends) if ends >= 0 else -1
+    if close >= 0:
+        return body[:begin] + part + body[close + len(_CLOSED) :]
     return f"{body.rstrip()}\n\n{part}\n" if body.strip() else f"{part}\n"
 
 

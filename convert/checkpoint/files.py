@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +116,13 @@ def _identity(info: os.stat_result) -> tuple[int, int, int, int]:
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
 
 
+def _changed(name: str, how: str) -> ConversionError:
+    return ConversionError(
+        f"{printed(name)}: the source changed since it was examined ({how}). What was read from it cannot be trusted; "
+        f"run again once nothing writes to it. A chmod or a new hard link changes the times too and is harmless."
+    )
+
+
 class OpenFile:
     """An open regular file, read at given places only; it has no position, so threads may share it."""
 
@@ -125,6 +132,8 @@ class OpenFile:
         try:
             self.descriptor = os.open(source.path, _OPEN)
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it was found there, and was no link
+                raise _changed(source.name, "it is gone, or has become a link") from error
             if error.errno == errno.EMFILE:
                 raise LimitExceeded(
                     f"{printed(source.name)} cannot be opened: too many open files. Every shard stays open during a "
@@ -148,11 +157,7 @@ class OpenFile:
         """Refuse when size, modification or change time, or inode differ from when the file was found."""
         found = self.source
         if _identity(os.fstat(self.descriptor)) != (found.size, found.mtime_ns, found.ctime_ns, found.inode):
-            raise ConversionError(
-                f"{printed(found.name)}: the source changed since it was examined (its size, times or inode differ). "
-                f"What was read from it cannot be trusted; run again once nothing writes to it. A chmod or a new "
-                f"hard link changes the times too and is harmless."
-            )
+            raise _changed(found.name, "its size, times or inode differ")
 
     def wrong(self, what: str, kind: type[ConversionError] = ConversionError) -> ConversionError:
         """An error about this file, to be raised."""
@@ -193,7 +198,7 @@ def opened(source: SourceFile) -> Iterator[OpenFile]:
 
 
 class Sources:
-    """All weight files of a checkpoint, open from the plan to the end, so that no replacement can mix in."""
+    """Files of a checkpoint, open from the plan to the end, so that no replacement can mix in."""
 
     def __init__(self, files: Mapping[str, SourceFile]) -> None:
         with ExitStack() as stack:
@@ -215,6 +220,10 @@ class Sources:
         """Fill ``buffer`` from the file of this name (a key of ``Checkpoint.files``). Threads may call it at once."""
         self._files[file].read_into(offset, buffer)
 
+    def content(self, file: str) -> bytes:
+        """The whole of a small file."""
+        return self._files[file].read(0, self._files[file].size)
+
     def unchanged(self) -> None:
         """Refuse when any file is no longer the one that was planned with."""
         for file in self._files.values():
@@ -226,16 +235,43 @@ def open_sources(checkpoint: Checkpoint) -> Sources:
     return Sources(checkpoint.files)
 
 
-def fingerprint(checkpoint: Checkpoint) -> list[dict[str, str | int | None]]:
-    """The identity of every weight file in a stable order, as plain JSON values for the writer's journal."""
-    return [
+#: what documents are called among the files that a run holds open, and what was read to plan it
+DOCUMENT, READ = "document: ", "read: "
+
+
+def open_all(checkpoint: Checkpoint, documents: Iterable[str]) -> Sources:
+    """The weight files, these documents, and what the plan was made from: all that decides what a run writes."""
+    return Sources(
         {
-            "name": file.name,
-            "size": file.size,
-            "mtime_ns": file.mtime_ns,
-            "ctime_ns": file.ctime_ns,
-            "inode": file.inode,
-            "sha256": file.sha256,
+            **checkpoint.files,
+            **{f"{DOCUMENT}{name}": checkpoint.documents[name] for name in documents},
+            **{f"{READ}{file.name}": file for file in checkpoint.read},
         }
-        for _, file in sorted(checkpoint.files.items())
-    ]
+    )
+
+
+def identity(file: SourceFile) -> dict[str, str | int | None]:
+    """What tells a file from any that takes its place, as plain JSON values."""
+    return {
+        "name": file.name,
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
+        "ctime_ns": file.ctime_ns,
+        "inode": file.inode,
+        "sha256": file.sha256,
+    }
+
+
+def fingerprint(checkpoint: Checkpoint) -> list[dict[str, str | int | None]]:
+    """The identity of every weight file in a stable order, as plain JSON values."""
+    return [identity(file) for _, file in sorted(checkpoint.files.items())]
+
+
+def whole_fingerprint(checkpoint: Checkpoint) -> list[dict[str, str | int | None]]:
+    """The same of every file that decides what a run writes."""
+    others = sorted((file for file in (*checkpoint.documents.values(), *checkpoint.read) if file.name != "README.md"), key=_name)
+    return [*fingerprint(checkpoint), *map(identity, others)]
+
+
+def _name(file: SourceFile) -> str:
+    return file.name

@@ -12,7 +12,8 @@ from pathlib import Path
 from convert.checkpoint.documents import is_document
 from convert.checkpoint.files import Missing
 from convert.checkpoint.shards import ADAPTERS, META_SHARD, MODELS
-from surgery.errors import ConversionError, UsageError, show
+from convert.given import place
+from surgery.errors import ConversionError, UsageError, complaint, show
 
 _IDENTIFIER = re.compile(r"(?!.*(?:--|\.\.))([A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*)(?:@([\w.][\w.\-/]*))?", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)[\w.][\w.\-/]*", re.ASCII)
@@ -50,10 +51,10 @@ def parse_identifier(text: str, revision: str | None = None) -> Repository | Non
 def cache_directory() -> Path:
     """Where huggingface_hub keeps its cache, by the same environment variables."""
     if direct := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(direct).expanduser()
+        return place(direct)
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface" / "hub"
+        return place(home) / "hub"
+    return place(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface" / "hub"
 
 
 def find_snapshot(repository: Repository) -> Path | None:
@@ -85,9 +86,9 @@ def fetch(repository: Repository, because: ConversionError | None = None) -> Pat
     except Exception as error:  # whatever the library and its transport raise: offline, gated, unknown, interrupted
         local = f" The local copy is incomplete: {because}" if because else " It is not in the local Hub cache."
         raise Missing(
-            f"{repository} is no directory here and could not be fetched from the Hub ({type(error).__name__}: "
-            f"{show(str(error).strip().partition(chr(10))[0])}).{local} Check the name and the network "
-            f" (HF_HUB_OFFLINE forbids it), accept the model's terms and log in with `hf auth login` if it is "
+            f"{repository} is no directory here and could not be fetched from the Hub ("
+            f"{complaint(error)}).{local} Check the name and the network "
+            f"(HF_HUB_OFFLINE forbids it), accept the model's terms and log in with `hf auth login` if it is "
             f"gated, or pass a directory that holds the checkpoint."
         ) from error
 

@@ -24,6 +24,7 @@ from convert.checkpoint.shards import (
     read_weights,
 )
 from convert.checkpoint.stored import Checkpoint, SourceFile
+from convert.given import place
 from mappings.tying import tied_heads
 from surgery.errors import UsageError, listed, show
 
@@ -49,7 +50,7 @@ _Reader = Callable[[Path], Checkpoint]
 
 
 def _open(source: str | Path, revision: str | None, read: _Reader) -> Checkpoint:
-    path = Path(source).expanduser()
+    path = place(source)
     repository = parse_identifier(str(source), revision) if isinstance(source, str) else None
     if os.path.lexists(path):
         if revision is not None:
@@ -94,7 +95,8 @@ def _read_adapter(path: Path) -> Checkpoint:
 
 
 def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, Any]], Weights]) -> Checkpoint:
-    config = read_json(folder.find(config_name))
+    found = folder.find(config_name)
+    config = read_json(found)
     documents = find_documents(folder)
     weights = read(config)
     return Checkpoint(
@@ -107,6 +109,7 @@ def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, An
         config_name=config_name,
         metadata=weights.metadata,
         repository=folder.repository,
+        read=(found, *(folder.find(name) for name in weights.indexes)),
     )
 
 

@@ -7,6 +7,8 @@ and any characters in names. Whatever it refuses, this refuses too.
 from __future__ import annotations
 
 import struct
+import sys
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -15,7 +17,7 @@ from convert.checkpoint.documents import NotStrict, parse_json
 from convert.checkpoint.files import OpenFile
 from convert.checkpoint.names import fault_in_tensor_name
 from convert.checkpoint.stored import Contents, Stored, row_major
-from surgery.dtypes import ITEMSIZE
+from surgery.dtypes import ELSEWHERE, ITEMSIZE
 from surgery.errors import listed, show
 
 LARGEST_HEADER = 100_000_000  # the limit of the format's own reader
@@ -78,6 +80,11 @@ def _tensor(name: str, entry: Any, file: OpenFile, data_start: int) -> Stored:
     if type(entry) is not dict or any(field not in entry for field in _FIELDS):
         raise NotStrict(f"tensor {show(name)} is not described by an object with dtype, shape and data_offsets")
     dtype, shape, offsets = (entry[field] for field in _FIELDS)
+    if type(dtype) is str and dtype in ELSEWHERE:
+        raise file.wrong(
+            f"tensor {show(name)} is of type {dtype}, {ELSEWHERE[dtype]}: safetensors has such tensors, and nothing here reads "
+            "them. Take the model in a type that its authors trained or published it in, such as bfloat16."
+        )
     if type(dtype) is not str or dtype not in ITEMSIZE:
         raise NotStrict(f"tensor {show(name)} has the unknown or unsupported dtype {show(dtype)}")
     if not _sizes(shape) or len(shape) > HIGHEST_RANK:
@@ -92,7 +99,13 @@ def _tensor(name: str, entry: Any, file: OpenFile, data_start: int) -> Stored:
             f"tensor {show(name)} of shape {show(shape)} in {dtype} needs {wanted:,} bytes, "
             f"but its data_offsets span a size of {offsets[1] - offsets[0]:,}"
         )
-    return Stored(name, file.source.name, dtype, tuple(shape), row_major(tuple(shape)), data_start + offsets[0])
+    # of 200,000 tensors few differ in shape, and their names are asked for again by tables: one object for all that are equal
+    return Stored(sys.intern(name), file.source.name, sys.intern(dtype), *_shaped(tuple(shape)), data_start + offsets[0])
+
+
+@lru_cache(maxsize=4096)
+def _shaped(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return shape, row_major(shape)
 
 
 def _sizes(value: object) -> bool:

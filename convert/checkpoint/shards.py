@@ -97,6 +97,7 @@ class Weights:
     files: Mapping[str, SourceFile]
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]
+    indexes: tuple[str, ...] = ()  # files that say which of the others hold what
 
 
 def present(names: frozenset[str], layouts: tuple[Layout, ...] = MODELS) -> Present | None:
@@ -207,7 +208,7 @@ def read_weights(folder: Folder, choice: Choice, unstored: frozenset[str] = froz
     if choice.index is not None:
         warnings += _check_index(choice, tensors, again, unstored)
         warnings += _check_total(choice, tensors)
-    return Weights(tensors, files, metadata, tuple(warnings))
+    return Weights(tensors, files, metadata, tuple(warnings), (choice.index,) if choice.index is not None else ())
 
 
 def read_file(source: SourceFile) -> Contents:

@@ -105,6 +105,12 @@ class Checkpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)  # safetensors __metadata__, first file first
     repository: str | None = None  # "org/name@commit" when the directory is a snapshot of the Hub cache
     additions: tuple[Addition, ...] = ()  # checkpoints whose tensors and files are among these ones'
+    read: tuple[SourceFile, ...] = ()  # what was read besides headers to know all this: config, index, those of additions
+
+    @property
+    def config_file(self) -> SourceFile | None:
+        """The config.json that ``config`` was read from; None where another file holds it."""
+        return next((file for file in self.read if file.name == self.config_name == "config.json"), None)
 
     def beside(self, prefix: str) -> Checkpoint:
         """The checkpoint with tensors and files named ``<prefix>/<name>``, so that they can lie among another's."""
@@ -113,7 +119,8 @@ class Checkpoint:
             for name, stored in self.tensors.items()
         }
         files = {f"{prefix}/{name}": replace(file, name=f"{prefix}/{file.name}") for name, file in self.files.items()}
-        return replace(self, tensors=tensors, files=files)
+        read = tuple(replace(file, name=f"{prefix}/{file.name}") for file in self.read)
+        return replace(self, tensors=tensors, files=files, read=read)
 
     def joined(self, kind: str, other: Checkpoint, options: Mapping[str, Any]) -> tuple[Checkpoint, Checkpoint]:
         """This checkpoint with the tensors and files of another among its own, and that other as it is named there."""
@@ -123,6 +130,7 @@ class Checkpoint:
             self,
             tensors={**self.tensors, **named.tensors},
             files={**self.files, **named.files},
+            read=(*self.read, *named.read),
             additions=(*self.additions, Addition(kind, prefix, other.path, options)),
         )
         return together, named

@@ -18,13 +18,14 @@ from convert.cli.options import (
     variant_option,
     writing,
 )
+from convert.cli.places import command
 from convert.cli.running import emit
 
 if TYPE_CHECKING:
     from surgery.model import Artefact
 
 
-@click.command("merge-lora")
+@command("merge-lora")
 @editing
 @click.option("--adapter", "adapters", multiple=True, required=True, metavar="DIR", help="A LoRA as peft saves it; repeat.")
 @click.option("--weight", "weights", multiple=True, type=float, metavar="W", help="How much each counts; default: 1.")
@@ -66,7 +67,7 @@ _pad_option = click.option(
 )
 
 
-@click.command("apply-delta")
+@command("apply-delta")
 @editing
 @click.option("--delta", required=True, metavar="DIR", help="A checkpoint of differences, or what --lossless made.")
 @_pad_option
@@ -88,9 +89,9 @@ def apply_delta_(src: str, out: str | None, delta: str, pad: Any, total: float |
     carry_out_edit(src, out, lambda artefact: apply_delta(artefact, delta, pad=pad, total=total), options)
 
 
-@click.command("make-delta")
+@command("make-delta")
 @click.argument("base")
-@click.argument("target")
+@click.argument("changed", metavar="TARGET")
 @click.argument("out")
 @click.option("--lossless", is_flag=True, help="Differences of the bits, compressed, bound to the base: the target's bits.")
 @_pad_option
@@ -99,7 +100,7 @@ def apply_delta_(src: str, out: str | None, delta: str, pad: Any, total: float |
 @tensor_parallel_option
 @shard_size_option
 @writing
-def make_delta_(base: str, target: str, out: str, lossless: bool, pad: Any, **options: Any) -> None:
+def make_delta_(base: str, changed: str, out: str, lossless: bool, pad: Any, **options: Any) -> None:
     """Write OUT as what has to be added to BASE to get TARGET."""
     from convert.checkpoint import open_checkpoint
     from convert.edits.delta import make_delta
@@ -110,9 +111,9 @@ def make_delta_(base: str, target: str, out: str, lossless: bool, pad: Any, **op
         unfit = [f"--{key.replace('_', '-')}" for key in ("dry_run", "lineage") if options[key]]
         if unfit or pad:
             raise click.UsageError(f"{(unfit or ['--pad'])[0]} has no meaning with --lossless, which compares bits as it writes.")
-        made = make_lossless(open_checkpoint(base), open_checkpoint(target), out)
+        made = make_lossless(open_checkpoint(base), open_checkpoint(changed), out)
         emit(made.text(), options["as_json"], made.to_json)
         return
     other = open_artefact(open_checkpoint(base), variant=options["variant"], accept=options["accept"])
     off = {**options, "verify_mode": "off", "unverified": DIFFERENCE}
-    carry_out_edit(target, out, lambda artefact: make_delta(other, artefact, pad=pad), off)
+    carry_out_edit(changed, out, lambda artefact: make_delta(other, artefact, pad=pad), off)

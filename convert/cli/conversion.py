@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convert.cli.options import COPIED, PLANNING, debug_option, json_option, plan_out_option, planning, writing
+from convert.cli.options import (
+    COPIED,
+    PLANNING,
+    debug_option,
+    json_option,
+    plan_out_option,
+    planning,
+    shard_size_option,
+    writing,
+)
+from convert.cli.places import check_places, command, write_beside
 from convert.cli.running import emit, note, warning
 from surgery.errors import LimitExceeded, UsageError, show
 
@@ -20,19 +30,19 @@ def pair_command(source: str, target: str) -> click.Command:
     _known(source)
     _known(target)
 
-    @click.command(name=f"{source}-to-{target}", help=f"Rewrite a {source} checkpoint SRC as {target}, under the name OUT.")
+    @command(name=f"{source}-to-{target}", help=f"Rewrite a {source} checkpoint SRC as {target}, under the name OUT.")
     @click.argument("src")
     @click.argument("out", required=False)
     @planning
     @plan_out_option
     @writing
-    def command(src: str, out: str | None, **options: Any) -> None:
+    def found(src: str, out: str | None, **options: Any) -> None:
         _convert(src, out, target, source, options)
 
-    return command
+    return found
 
 
-@click.command("run")
+@command("run")
 @click.argument("src", required=False)
 @click.argument("out", required=False)
 @click.option("--to", "target", metavar="FAMILY", help="The family to write.")
@@ -53,7 +63,7 @@ def run_(src: str | None, out: str | None, target: str | None, saved: str | None
     _convert(src, out, target, None, options)
 
 
-@click.command("plan")
+@command("plan")
 @click.argument("src")
 @click.option("--to", "target", required=True, metavar="FAMILY", help="The family to write.")
 @click.option("--tensors", is_flag=True, help="Every output tensor, and where it comes from.")
@@ -73,21 +83,20 @@ def plan_(src: str, target: str, tensors: bool, as_json: bool, debug: bool, **op
     emit(plan_text(plan, detail), as_json, lambda: {**plan.summary(), **({"outputs": detail} if tensors else {})})
 
 
-@click.command("repack")
+@command("repack")
 @click.argument("src")
 @click.argument("out", required=False)
-@click.option("--max-shard-size", default="5GB", metavar="SIZE", show_default=True, help="Bytes of tensors a file.")
+@shard_size_option
 @writing
-def repack_(src: str, out: str | None, max_shard_size: str, **options: Any) -> None:
+def repack_(src: str, out: str | None, max_shard_size: int, **options: Any) -> None:
     """Rewrite SRC as safetensors with the same tensors under the same names, for any family.
 
     Also turns torch files into safetensors and reshards. Every byte is a copy, read back and compared.
     """
     from convert.checkpoint import open_checkpoint
-    from convert.cli.options import Bytes
     from convert.prepare import plan_repack
 
-    plan = plan_repack(open_checkpoint(src), max_shard_size=Bytes().convert(max_shard_size, None, None))
+    plan = plan_repack(open_checkpoint(src), max_shard_size=max_shard_size)
     carry_out(plan, out, {**options, "verify_mode": "off", "unverified": COPIED})
 
 
@@ -109,15 +118,8 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
 
     for line in plan.notes:
         warning(line)
-    if wish is not None and options["plan_out"] is not None:
-        from convert.saved import saved_text
-
-        Path(options["plan_out"]).write_text(saved_text(plan, wish, {key: options[key] for key in PLANNING}))
-    if options["lineage"] is not None:
-        from convert.lineage import write_lineage
-
-        write_lineage(plan, Path(options["lineage"]))
     if options["dry_run"]:
+        _write_beside(plan, out, options, wish)
         emit(plan_text(plan), options["as_json"], plan.summary)
         return
     if out is None:
@@ -128,20 +130,36 @@ def carry_out(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[s
         )
     from convert.cli.progress import Bar
     from convert.verified import verifier
-    from convert.writing import write
+    from convert.writing import check_place, write
 
+    check_place(plan, out)
+    verify = verifier(plan, options["verify_mode"], variant=options.get("variant"), witness=options["witness"])
+    _write_beside(plan, out, options, wish)
     if options["verify_mode"] == "off":
         note(options.get("unverified", "the output is not verified (--verify off)"))
     with Bar(sum(f.payload for f in plan.files)) as progress:
         done = write(
             plan,
             out,
-            verify=verifier(plan, options["verify_mode"], variant=options.get("variant"), witness=options["witness"]),
+            verify=verify,
             progress=progress,
             workers=options["workers"],
             read_back=options["read_back"],
         )
     emit(written_text(plan, done), options["as_json"], lambda: {**plan.summary(), **done.to_json()})
+
+
+def _write_beside(plan: Plan, out: str | None, options: dict[str, Any], wish: dict[str, Any] | None) -> None:
+    """The files that say what is to be done; whoever begins the same run again finds them as they are."""
+    check_places(plan, out)
+    if wish is not None and options["plan_out"] is not None:
+        from convert.saved import saved_text
+
+        write_beside("plan_out", saved_text(plan, wish, {key: options[key] for key in PLANNING}))
+    if options["lineage"] is not None:
+        from convert.lineage import lineage_text
+
+        write_beside("lineage", lineage_text(plan))
 
 
 def _execute_saved(path: Path, out: str | None, options: dict[str, Any]) -> None:

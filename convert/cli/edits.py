@@ -9,6 +9,7 @@ import click
 
 from convert.cli.conversion import carry_out
 from convert.cli.options import COPIED, editing, shard_size_option, writing
+from convert.cli.places import command
 
 if TYPE_CHECKING:
     from convert.planning import Plan
@@ -26,7 +27,7 @@ def carry_out_edit(src: str, out: str | None, edit: Callable[[Artefact], Artefac
     carry_out(plan, out, options)
 
 
-@click.command("untie")
+@command("untie")
 @editing
 def untie_(src: str, out: str | None, **options: Any) -> None:
     """Write OUT as SRC with an output projection of its own, a copy of the embeddings."""
@@ -35,7 +36,7 @@ def untie_(src: str, out: str | None, **options: Any) -> None:
     carry_out_edit(src, out, untie, options)
 
 
-@click.command("tie")
+@command("tie")
 @editing
 def tie_(src: str, out: str | None, **options: Any) -> None:
     """Write OUT as SRC without its output projection if that equals the embeddings, else say how it differs."""
@@ -44,7 +45,7 @@ def tie_(src: str, out: str | None, **options: Any) -> None:
     carry_out_edit(src, out, tied_by_bits, options)
 
 
-@click.command("cast")
+@command("cast")
 @editing
 @click.option(
     "--dtype", required=True, type=click.Choice(["float32", "float16", "bfloat16", "float64"]), help="The type to have."
@@ -57,7 +58,7 @@ def cast_(src: str, out: str | None, dtype: str, clamp: bool, **options: Any) ->
     carry_out_edit(src, out, lambda artefact: cast(artefact, dtype, clamp=clamp), options)
 
 
-@click.command("drop-buffers")
+@command("drop-buffers")
 @editing
 def drop_buffers_(src: str, out: str | None, **options: Any) -> None:
     """Write OUT as SRC without the tensors that every loader computes anew, such as rotary_emb.inv_freq."""
@@ -70,18 +71,18 @@ def drop_buffers_(src: str, out: str | None, **options: Any) -> None:
 
 
 def _repacking(name: str, says: str) -> click.Command:
-    @click.command(name, help=says)
+    @command(name, help=says)
     @click.argument("src")
     @click.argument("out", required=False)
     @shard_size_option
     @writing
-    def command(src: str, out: str | None, max_shard_size: int, **options: Any) -> None:
+    def found(src: str, out: str | None, max_shard_size: int, **options: Any) -> None:
         from convert.checkpoint import open_checkpoint
         from convert.prepare import plan_repack
 
         _carry_out_copy(plan_repack(open_checkpoint(src), max_shard_size=max_shard_size), out, options)
 
-    return command
+    return found
 
 
 reshard_ = _repacking("reshard", "Write OUT with SRC's tensors, byte for byte, in files of another size. Any family.")
@@ -93,7 +94,7 @@ def _carry_out_copy(plan: Plan, out: str | None, options: dict[str, Any]) -> Non
     carry_out(plan, out, {**options, "verify_mode": "off", "unverified": COPIED})
 
 
-@click.command("repeat-kv")
+@command("repeat-kv")
 @editing
 @click.option("--kv", type=click.IntRange(1), metavar="N", help="Key-value heads to have; default: one per query head.")
 def repeat_kv_(src: str, out: str | None, kv: int | None, **options: Any) -> None:

@@ -9,6 +9,14 @@ from typing import ClassVar
 import click
 
 
+def with_limits(command: click.Command) -> click.Command:
+    """The command with the options that every command has, before those of how it answers."""
+    from convert.cli.options import file_limits
+
+    command.params += [option for option in file_limits if option not in command.params]
+    return command
+
+
 class Lazy(click.Group):
     """Finds commands by name in ``table``: command -> (module:attribute, one line for --help)."""
 
@@ -23,7 +31,7 @@ class Lazy(click.Group):
         module, _, attribute = self.table[cmd_name][0].partition(":")
         found = getattr(importlib.import_module(module), attribute)
         assert isinstance(found, click.Command)
-        return found
+        return with_limits(found)
 
     def listing(self) -> list[tuple[str, str]]:
         """What --help says of each command."""

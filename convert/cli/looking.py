@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from convert.cli.options import debug_option, json_option, variant_option
+from convert.cli.places import command
 from convert.cli.running import emit
 
 
-@click.command("inspect")
+@command("inspect")
 @click.argument("src")
 @variant_option
 @json_option
@@ -22,7 +23,7 @@ def inspect_(src: str, variant: str | None, as_json: bool, debug: bool) -> None:
     emit(inspection_text(told), as_json, lambda: told)
 
 
-@click.command("diff")
+@command("diff")
 @click.argument("first")
 @click.argument("second")
 @click.option("--headers-only", is_flag=True, help="Do not compare values.")
@@ -37,7 +38,7 @@ def diff_(first: str, second: str, headers_only: bool, as_json: bool, debug: boo
     emit(diff_text(found), as_json, lambda: found)
 
 
-@click.command("families")
+@command("families")
 @click.option("--markdown", is_flag=True, help="The page docs/families.md.")
 @json_option
 @debug_option
@@ -54,7 +55,7 @@ def families_(markdown: bool, as_json: bool, debug: bool) -> None:
     emit(matrix_text(), as_json, export)
 
 
-@click.command("explain")
+@command("explain")
 @click.argument("family")
 @click.argument("target", default="llama")
 @debug_option
@@ -65,7 +66,7 @@ def explain_(family: str, target: str, debug: bool) -> None:
     click.echo(explanation(family, target))
 
 
-@click.command("doctor")
+@command("doctor")
 @json_option
 @debug_option
 def doctor_(as_json: bool, debug: bool) -> None:

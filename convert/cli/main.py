@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from convert.cli.lazy import Lazy
+from convert.cli.lazy import Lazy, with_limits
 from convert.cli.running import run
 from convert.version import VERSION
 
@@ -46,7 +46,7 @@ class Commands(Lazy):
         if (pair := _PAIR.fullmatch(cmd_name)) is not None:
             from convert.cli.conversion import pair_command
 
-            return pair_command(pair[1], pair[2])
+            return with_limits(pair_command(pair[1], pair[2]))
         return None
 
     def listing(self) -> list[tuple[str, str]]:

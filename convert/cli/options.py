@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from convert.cli.places import overwrite_option
 from convert.quantity import nbytes
+from surgery.limits import MEMORY, SECONDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +70,33 @@ witness_option = click.option(
     help="Let transformers judge a miniature of the output: auto (the default) where it can.",
 )  # fmt: skip
 
+def _for_files(variable: str, context: click.Context, value: float | None) -> None:
+    """Says a limit to this process and to those that it starts, until the command is done."""
+    if value is None:
+        return
+    before = os.environ.get(variable)
+    os.environ[variable] = str(value)
+
+    def restore() -> None:
+        os.environ.pop(variable, None) if before is None else os.environ.update({variable: before})
+
+    context.call_on_close(restore)
+
+
+#: what every command has: how much the files of a stranger may make it do
+file_limits = (
+    click.Option(
+        ["--file-seconds"], type=click.FloatRange(0, min_open=True), metavar="N", expose_value=False,
+        callback=lambda context, option, value: _for_files(SECONDS, context, value),
+        help="Computing that a tokenizer file may cause, more for large ones (10).",
+    ),
+    click.Option(
+        ["--file-memory"], type=Bytes(), metavar="SIZE", expose_value=False,
+        callback=lambda context, option, value: _for_files(MEMORY, context, value),
+        help="Memory that a tokenizer file may take, more for large ones (1GB).",
+    ),
+)  # fmt: skip
+
 #: what decides the plan
 planning = stacked(
     variant_option,
@@ -109,6 +139,7 @@ writing = stacked(
     witness_option,
     click.option("--dry-run", is_flag=True, help="Print the plan and write nothing."),
     click.option("--lineage", type=click.Path(dir_okay=False), help="Write where each output tensor comes from."),
+    overwrite_option,
     click.option("--workers", "-j", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards written at once."),
     click.option(
         "--read-back", type=click.Choice(["cache", "disk", "off"]), default="cache", show_default=True,

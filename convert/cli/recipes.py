@@ -8,9 +8,10 @@ import click
 
 from convert.cli.conversion import carry_out
 from convert.cli.options import writing
+from convert.cli.places import command
 
 
-@click.command("run")
+@command("run")
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", required=False)
 @writing

@@ -16,14 +16,17 @@ import click
 
 from convert.interrupt import Interrupted
 from convert.refusal import as_refusal
+from surgery.errors import StorageFailed
 
 
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
     """Run a click command; returns the exit status. Errors go to stderr as one paragraph, tracebacks to a log file."""
+    _open_streams()
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a user's words are printed as they are, where the terminal has the letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _working_directory()
         status = command.main(args=arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
@@ -53,6 +56,26 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
             f"error: this is a bug in weightsmith, not in your input: {type(error).__name__}. {_log()}", err=True
         )
         return 1
+
+
+def _open_streams() -> None:
+    """Streams that the caller closed lead nowhere: else the first file that is opened would get their number, and their text."""
+    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, ("stdin", "stdout", "stderr")[number], open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _working_directory() -> None:
+    """Refuse to run where there is none any more: libraries are not found, and paths lead nowhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StorageFailed(
+            "the working directory does not exist any more: it was deleted or moved. Change to another one, and run again."
+        ) from None
 
 
 def emit(text: str, as_json: bool, value: Callable[[], Any]) -> None:

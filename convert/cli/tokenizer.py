@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from convert.cli.options import debug_option, json_option
+from convert.cli.places import command
 from convert.cli.running import emit
 from surgery.errors import CannotJudge, VerificationFailed
 
 
-@click.command("chat-check")
+@command("chat-check")
 @click.argument("src")
 @click.argument("out")
 @json_option

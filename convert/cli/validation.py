@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convert.cli.options import debug_option, json_option, variant_option
+from convert.cli.places import command, overwrite_option, write_beside
 from convert.cli.running import emit, note
-from surgery.errors import UsageError, VerificationFailed
+from surgery.errors import UsageError, VerificationFailed, show
 
 if TYPE_CHECKING:
     from convert.validate.check import Report
@@ -33,7 +35,7 @@ def _reasons(context: click.Context, option: click.Parameter, value: tuple[str, 
     return found
 
 
-@click.command("validate")
+@command("validate")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--for", "consumers", callback=_names, default="", help="transformers, transformers-4, vllm, llama.cpp, mlx."
@@ -58,12 +60,13 @@ def _reasons(context: click.Context, option: click.Parameter, value: tuple[str, 
     "--sarif", "sarif_file", type=click.Path(dir_okay=False, path_type=Path), help="Write SARIF 2.1.0 for CI."
 )
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page.")
+@overwrite_option
 @json_option
 @debug_option
 def validate_(
     directory: Path, consumers: tuple[str, ...], deep: bool, sha256: bool, strict: bool, only: tuple[str, ...],
     ignore: dict[str, str], name: str, fix: bool, dry_run: bool, sarif_file: Path | None,
-    html_file: Path | None, as_json: bool, debug: bool,
+    html_file: Path | None, overwrite: bool, as_json: bool, debug: bool,
 ) -> None:  # fmt: skip
     """Say everything about DIRECTORY that would embarrass whoever publishes it, with the rule, the reason and the fix.
 
@@ -85,11 +88,11 @@ def validate_(
     if sarif_file is not None:
         from convert.validate.sarif import sarif
 
-        sarif_file.write_text(json.dumps(sarif(report), indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+        write_beside("sarif_file", json.dumps(sarif(report), indent=1, ensure_ascii=True) + "\n")
     if html_file is not None:
         from convert.validate.html_page import html_page
 
-        html_file.write_text(html_page(report, strict), encoding="utf-8", errors="backslashreplace")
+        write_beside("html_file", html_page(report, strict))
     emit(
         report_text(report, strict),
         as_json,
@@ -144,7 +147,7 @@ def _mend(directory: Path, report: Report, dry_run: bool) -> bool:
     return bool(found) and not dry_run
 
 
-@click.command("card")
+@command("card")
 @click.argument("src")
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--license", "licence", help="Licence id of the Hub, where the source's card has none.")
@@ -167,6 +170,8 @@ def card_(
     """Write or complete OUT/README.md from facts about SRC and OUT; what you wrote there yourself is kept."""
     from convert.card import Wishes, make_card, write_card
 
+    if not dry_run and os.path.exists(src) and os.path.samefile(src, out):
+        raise UsageError(f"OUT is SRC ({show(src)}), whose card would be replaced. A source is never written to; name an output.")
     wishes = Wishes(licence, licence_name, licence_link, base_model, languages, name, variant)
     made = make_card(src, out, wishes)
     if not dry_run:

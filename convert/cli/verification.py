@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convert.cli.options import Bytes, debug_option, json_option, variant_option, witness_option
+from convert.cli.places import command, overwrite_option, write_beside
 from convert.cli.running import emit, note
 from surgery.errors import VerificationFailed, show
 
@@ -25,7 +26,7 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-@click.command("verify")
+@command("verify")
 @click.argument("src", required=False)
 @click.argument("out", required=False)
 @click.option("--mode", type=click.Choice(["full", "quick"]), default="full", show_default=True, help="quick samples layers.")
@@ -38,6 +39,7 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--with-seconds", type=float, default=3600.0, show_default=True, help="How long each run by --with may take.")
 @click.option("--with-memory", type=Bytes(), metavar="SIZE", help="What each may map; default: four times its weights + 4 GB.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as one HTML page.")
+@overwrite_option
 @click.option(
     "--plan", "saved", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Prove a saved plan's movement instead; no weights are read.",
@@ -46,7 +48,9 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--output-variant", help="Which variant OUT is, where its files cannot tell.")
 @json_option
 @debug_option
-def verify_(src: str | None, out: str | None, saved: Path | None, as_json: bool, debug: bool, **options: Any) -> None:
+def verify_(
+    src: str | None, out: str | None, saved: Path | None, overwrite: bool, as_json: bool, debug: bool, **options: Any
+) -> None:
     """Prove that OUT computes what SRC computes: both are run from their own files, layer by layer, in bounded memory.
 
     The decoders do not use the conversion tables, so an error in a table cannot hide. Exit status 5 when they differ, 9 when
@@ -72,8 +76,6 @@ def _checkpoints(
     from convert.checkpoint import open_checkpoint
     from convert.judgement import judgement, told
 
-    if report is not None and not report.absolute().parent.is_dir():
-        raise click.UsageError(f"--report {show(str(report))}: there is no directory {show(str(report.parent))}.")
     one, other = open_checkpoint(src), open_checkpoint(out)
     found = judgement(
         one, other, mode=mode, exactness=exactness, compute=compute, variant=variant, output_variant=output_variant,
@@ -81,9 +83,9 @@ def _checkpoints(
         other_rows=other_rows, witness=witness,
     )  # fmt: skip
     if report is not None:
-        from convert.verified_page import write_page
+        from convert.verified_page import page_text
 
-        write_page(report, found.checked, (one, other), found.plan, found.promise, (variant, output_variant))
+        write_beside("report", page_text(found.checked, (one, other), found.plan, found.promise, (variant, output_variant)))
         note(f"the report is in {report}")
     emit(checked_text(found.checked), as_json, lambda: told(found))
     found.refuse()

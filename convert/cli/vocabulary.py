@@ -9,6 +9,7 @@ import click
 
 from convert.cli.conversion import carry_out
 from convert.cli.options import debug_option, editing, json_option
+from convert.cli.places import command
 from convert.cli.running import emit, note
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _effect_option = click.option(
 )
 
 
-@click.command("extend-vocab")
+@command("extend-vocab")
 @editing
 @_add_option
 @_filter_option
@@ -86,7 +87,7 @@ def extend_vocab_(
     _carry_out(revised, out, options, effect)
 
 
-@click.command("trim-vocab")
+@command("trim-vocab")
 @editing
 @click.option(
     "--corpus", multiple=True, required=True, type=click.Path(exists=True, dir_okay=False),
@@ -104,7 +105,7 @@ def trim_vocab_(src: str, out: str | None, corpus: tuple[str, ...], pad_to: int,
     _carry_out(trim_vocab(_open(src, options), Corpus(tuple(map(Path, corpus))), pad_to=pad_to), out, options)
 
 
-@click.command("pad-vocab")
+@command("pad-vocab")
 @editing
 @click.option("--rows", type=click.IntRange(1), help="Rows to have.")
 @click.option("--pad-to-multiple-of", "--multiple-of", "multiple", type=click.IntRange(1), default=1, metavar="N",
@@ -123,7 +124,7 @@ def pad_vocab_(
     _carry_out(pad_vocab(_open(src, options), rows=rows, multiple=multiple, padding=padding), out, options, effect)
 
 
-@click.command("unpad-vocab")
+@command("unpad-vocab")
 @editing
 @click.option("--rows", type=click.IntRange(1), help="Rows to keep; default: as many as the tokenizer has ids.")
 def unpad_vocab_(src: str, out: str | None, rows: int | None, **options: Any) -> None:
@@ -133,7 +134,7 @@ def unpad_vocab_(src: str, out: str | None, rows: int | None, **options: Any) ->
     _carry_out(unpad_vocab(_open(src, options), rows=rows), out, options)
 
 
-@click.command("transplant-tokenizer")
+@command("transplant-tokenizer")
 @editing
 @click.option("--donor", required=True, metavar="MODEL", help="The model whose tokenizer to take, with its embeddings.")
 @_k_option
@@ -148,7 +149,7 @@ def transplant_tokenizer_(src: str, out: str | None, donor: str, k: int, pad_to:
     _carry_out(transplant_tokenizer(_open(src, options), theirs, k=k, pad_to=pad_to), out, options)
 
 
-@click.command("merge-tokenizer")
+@command("merge-tokenizer")
 @click.argument("base", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", type=click.Path())
 @_add_option
@@ -171,7 +172,7 @@ def merge_tokenizer_(
     emit("\n".join([*done.lines, f"written: {out}"]), as_json, lambda: {**done.said, "out": out})
 
 
-@click.command("train-pieces")
+@command("train-pieces")
 @click.argument("corpus", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", type=click.Path())
 @click.option("--size", type=click.IntRange(8), required=True, metavar="N", help="Pieces to train.")

@@ -76,7 +76,7 @@ def effect(
 
 def child() -> None:
     """The child: a task as JSON on stdin, an effect as JSON on stdout."""
-    from convert.verification.child import forbid_network
+    from surgery.apart.confined import forbid_network
 
     task: dict[str, Any] = json.load(sys.stdin)
     forbid_network()

@@ -48,6 +48,10 @@ class Patch:
     def reads(self) -> frozenset[str]:
         return frozenset({self.base.name} if self.base is not None else ())
 
+    @property
+    def files(self) -> frozenset[str]:
+        return frozenset({self.file})
+
     def stream(self, source: Source) -> Iterator[memoryview]:
         """The target's bytes, block by block; refused at the end when they are not those that were hashed."""
         told = xxhash.xxh3_128()
@@ -75,12 +79,13 @@ def plan_lossless(base: Checkpoint, path: str | Path) -> Plan:
     """
     folder = list_folder(Path(path))
     data = folder.find(DATA)
-    told = described(read_json(folder.find(NAME), INDEX_LIMIT), data.size)
+    description = folder.find(NAME)
+    told = described(read_json(description, INDEX_LIMIT), data.size)
     documents = {name: folder.find(name) for name in told["documents"]}
     for found in documents.values():
         if found.size > TOKENIZER_LIMIT:
             raise LimitExceeded(f"{show(found.name)} has {found.size:,} bytes; documents are refused above {TOKENIZER_LIMIT:,}.")
-    delta = Checkpoint(folder.path, {}, {}, {DATA: data}, documents)
+    delta = Checkpoint(folder.path, {}, {}, {DATA: data}, documents, read=(description,))
     joined, named = base.joined("lossless", delta, {})
     _check_base(base, told["base"])
     (file,) = named.files

@@ -6,12 +6,13 @@ order, each with the tensor of the base under it (or null), its hash and its fra
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from convert.checkpoint import is_document
+from convert.checkpoint.documents import NotStrict, parse_json
+from convert.checkpoint.kinds import TABLE, TABLES, TEXT, TEXTS, WHOLES, Kind, items, optional, read
 from convert.checkpoint.names import check_shard_name, fault_in_tensor_name
 from surgery.dtypes import ITEMSIZE
 from surgery.errors import ConversionError, show
@@ -21,64 +22,76 @@ SCHEMA = 1
 BLOCK = 4 << 20  # bytes of the target per frame
 
 _HASH = re.compile(r"[0-9a-f]{32}")
+_PAIRS = Kind("a list of pairs of whole numbers", items(lambda pair: WHOLES.holds(pair) and len(pair) == 2))
 INDEX = "model.safetensors.index.json"
 
 
-def described(told: Any, size: int) -> dict[str, Any]:
+def described(told: Mapping[str, Any], size: int) -> dict[str, Any]:
     """The description, whole and consistent with ``size`` bytes of frames; ``ConversionError`` where it is not."""
-    version = told.get("weightsmith_delta") if isinstance(told, Mapping) else None
-    if version != SCHEMA:
+    version = told.get("weightsmith_delta")
+    if version is True or version != SCHEMA:
         raise ConversionError(
             f"{NAME}: weightsmith_delta is {show(version)}, and {SCHEMA} is what this version of the program can read."
         )
-    try:
-        for name, base in told["base"].items():
-            _tensor(name, base)
-        for entry in told["files"]:
-            check_shard_name(entry["name"], (".safetensors",), NAME)
-            _file(entry, told["base"], size)
-        for name in told["documents"]:
-            _check(is_document(name) or name in ("config.json", INDEX), f"{show(name)} is no document of a checkpoint")
-        names = [entry["name"] for entry in told["files"]] + list(told["documents"])
-        _check(len(set(names)) == len(names), "a file is described twice")
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ConversionError(
-            f"{NAME} is not the description of a lossless delta ({type(error).__name__}: {show(str(error))}). Get it again."
-        ) from None
+    base, files = read(told, "base", TABLE, NAME), read(told, "files", TABLES, NAME)
+    documents = read(told, "documents", TEXTS, NAME)
+    for name in base:
+        _tensor(name, read(base, name, TABLE, f"{NAME}, base"))
+    for entry in files:
+        check_shard_name(read(entry, "name", TEXT, f"{NAME}, files"), (".safetensors",), NAME)
+        _file(entry, base, size)
+    for name in documents:
+        _check(is_document(name) or name in ("config.json", INDEX), f"{show(name)}, which is no document of a checkpoint")
+    names = [entry["name"] for entry in files] + documents
+    _check(len(set(names)) == len(names), "one file twice")
     return dict(told)
 
 
 def _file(entry: Mapping[str, Any], base: Mapping[str, Any], size: int) -> None:
     """A file's tensors must lie in it as its header says, one after another."""
-    header = bytes.fromhex(entry["header"])
-    _check(len(header) >= 8 and int.from_bytes(header[:8], "little") == len(header) - 8, "a header of another length")
-    stated = {name: value for name, value in json.loads(header[8:]).items() if name != "__metadata__"}
+    where = f"{NAME}, {show(entry['name'])}"
+    stated = _header(read(entry, "header", TEXT, where))
     begin = 0
-    for tensor in entry["tensors"]:
-        nbytes = _tensor(tensor["name"], tensor)
-        _check(tensor["base"] is None or tensor["base"] in base, "a tensor whose base is not described")
-        _check(tensor["base"] is None or base[tensor["base"]]["dtype"] == tensor["dtype"], "a base of another type")
-        _check(len(tensor["frames"]) == -(-nbytes // BLOCK), "a tensor with too few or too many frames")
-        for offset, length in tensor["frames"]:
-            _check(type(offset) is int and type(length) is int and offset >= 0 <= length, "a frame that is nowhere")
+    for tensor in read(entry, "tensors", TABLES, where):
+        name = read(tensor, "name", TEXT, where)
+        nbytes = _tensor(name, tensor)
+        under = read(tensor, "base", optional(TEXT), where)
+        _check(under is None or under in base, "a tensor whose base is not described")
+        _check(under is None or base[under]["dtype"] == tensor["dtype"], "a base of another type")
+        frames = read(tensor, "frames", _PAIRS, where)
+        _check(len(frames) == -(-nbytes // BLOCK), "a tensor with too few or too many frames")
+        for offset, length in frames:
             _check(offset + length <= size and length <= 2 * BLOCK, f"a frame beyond the end of {DATA}")
         wanted = {"dtype": tensor["dtype"], "shape": tensor["shape"], "data_offsets": [begin, begin + nbytes]}
-        _check(stated.pop(tensor["name"], None) == wanted, f"{show(tensor['name'])} elsewhere than its header says")
+        _check(stated.pop(name, None) == wanted, f"{show(name)} elsewhere than its header says")
         begin += nbytes
     _check(not stated, "a header with tensors that are not described")
+
+
+def _header(text: str) -> dict[str, Any]:
+    """What a file's header, in hexadecimal digits, says of its tensors."""
+    try:
+        header = bytes.fromhex(text)
+        stated = parse_json(header[8:]) if len(header) > 8 else None
+    except (ValueError, NotStrict):
+        stated = None
+    if stated is None or int.from_bytes(header[:8], "little") != len(header) - 8 or not TABLE.holds(stated):
+        raise ConversionError(f"{NAME} has a header that is none. Get it again.")
+    return {name: value for name, value in stated.items() if name != "__metadata__"}
 
 
 def _tensor(name: str, told: Mapping[str, Any]) -> int:
     """The bytes of a described tensor."""
     _check(fault_in_tensor_name(name) is None, "a tensor with an unusual name")
-    _check(_HASH.fullmatch(told["xxh3_128"]) is not None, "a hash that is none")
-    _check(all(type(n) is int and 0 <= n < 2**40 for n in told["shape"]), "a shape that is none")
-    nbytes = ITEMSIZE[told["dtype"]]
-    for n in told["shape"]:
+    where = f"{NAME}, {show(name)}"
+    _check(_HASH.fullmatch(read(told, "xxh3_128", TEXT, where)) is not None, "a hash that is none")
+    nbytes = ITEMSIZE.get(read(told, "dtype", TEXT, where), 0)
+    _check(nbytes > 0, f"the type {show(told['dtype'])}, which is none")
+    for n in read(told, "shape", WHOLES, where):
         nbytes *= n
     return nbytes
 
 
 def _check(holds: bool, what: str) -> None:
     if not holds:
-        raise ValueError(what)
+        raise ConversionError(f"{NAME} is not the description of a lossless delta: it has {what}. Get it again.")

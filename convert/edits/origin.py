@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convert.checkpoint import Checkpoint, SourceFile, read_json
+from convert.checkpoint import Checkpoint, SourceFile, read_bytes, read_json
 from convert.documents import is_licence
 from convert.tokenizing import has_tokenizer
 from mappings import families
@@ -81,4 +81,4 @@ def _json(documents: Mapping[str, SourceFile], name: str) -> Mapping[str, Any]:
 
 
 def _differ(one: SourceFile, other: SourceFile) -> bool:
-    return one.size != other.size or one.path.read_bytes() != other.path.read_bytes()
+    return one.size != other.size or read_bytes(one) != read_bytes(other)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from convert.edits.tokens import read_addition, read_file, read_lines
-from convert.staging import sync_directory
-from convert.system import rename_no_replace
+from convert.side_outputs import write_file
 from surgery.errors import OutputBusy, StorageFailed, UsageError, listed, quote, show
 from surgery.tokenizer.grow import merged
 from surgery.tokenizer.pieces import Scores, add_piece
@@ -44,6 +42,11 @@ def merge_tokenizer(
     data = read_file(Path(base))
     if looks_like_tiktoken(data):
         raise UsageError(f"{show(str(base))} is a tiktoken file; pieces can only be added to a SentencePiece model.")
+    if data.lstrip()[:1] == b"{":
+        raise UsageError(
+            f"{show(str(base))} is JSON; pieces can only be added to a SentencePiece model. `surgery extend-vocab` adds "
+            "tokens to a model whose tokenizer is a tokenizer.json."
+        )
     size = read_sentencepiece(Path(base).name, data).size
     append = tuple(append)
     if add is None and not append:
@@ -68,7 +71,7 @@ def merge_tokenizer(
     for piece in append:
         data = add_piece(data, piece)
     pieces = size + counts.get("added", 0) + len(append)
-    _write(Path(out), data)
+    write_file(Path(out), data)
     said = {**counts, "left": left, "appended": len(append), "pieces": pieces}
     return Merged(said, (*lines, f"{size} pieces become {pieces}"))
 
@@ -96,7 +99,7 @@ def train(
     model = train_pieces(
         read_lines(corpus), size, algorithm=algorithm, coverage=coverage, longest_piece=longest_piece, progress=progress
     )
-    _write(Path(out), model)
+    write_file(Path(out), model)
     return read_sentencepiece(Path(out).name, model).size
 
 
@@ -105,20 +108,3 @@ def _refuse_taken(out: Path) -> None:
         raise OutputBusy(f"{show(str(out))} exists already, and nothing of it was touched. Choose another name.")
     if not out.parent.is_dir():
         raise StorageFailed(f"{show(str(out.parent))}, the directory that OUT should be created in, does not exist.")
-
-
-def _write(out: Path, data: bytes) -> None:
-    """The whole file under its name and on disk, or none; never over something that appeared meanwhile."""
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        rename_no_replace(temporary, out)
-        sync_directory(out.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageFailed(
-            f"{show(str(out))} cannot be written: {error.strerror}. Make room or choose another place, and run again."
-        ) from None

@@ -17,6 +17,7 @@ from surgery.model import Artefact
 from surgery.tokenizer.facts import TokenizerFacts
 
 ROLES = ("bos", "eos", "pad")  # named by a config
+_ENDS = "eos_token_id"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def played(artefact: Artefact, donor: Artefact, wanted: TokenizerFacts, ids: Map
         if value not in (None, [], ()):
             settings[key] = value
         if value != own[key]:
-            became = f"becomes {show(value, 60)}, as the donor says" if key in settings else "is left out: the donor has none"
+            who = "what ends a text by the donor's settings, tokenizer and chat template" if key == _ENDS else "as the donor says"
+            became = f"becomes {show(value, 60)}, {who}" if key in settings else "is left out: the donor has none"
             said.append(f"generation_config.json: {key} = {show(own[key], 60)} {became}")
     said += found.said
     words = [key for key in settings if key in KEYS and KEYS[key].holds in ("words", "biases")]

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 
 from convert.checkpoint import Checkpoint, read_bytes
+from convert.checkpoint.files import list_folder
 from convert.documents import is_licence
+from convert.given import content, given
 from convert.tokenizing import has_tokenizer
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError, LimitExceeded, StorageFailed, UsageError, show
@@ -29,6 +32,7 @@ from surgery.tokenizer.grow import Addition, as_tokenizer_json
 from surgery.tokenizer.sources import LARGEST
 
 _NO_TOKENIZER = ("config.json", "generation_config.json", "README.md", "params.json", "weightsmith.json")
+_LONGEST = 1 << 26  # characters of a line
 
 
 def tokenizer_files(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -49,27 +53,28 @@ def tokenizer_names(checkpoint: Checkpoint) -> tuple[str, ...]:
 def folder_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer files that lie in a folder, which need not hold a model."""
     try:
-        found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        found = [path.name for path in sorted(folder.iterdir()) if path.is_file()]
     except OSError as error:
         raise StorageFailed(f"{show(str(folder))} cannot be read: {error.strerror}.") from None
-    names = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
-    return {
-        path.name: read_file(path) for path in found if path.name not in _NO_TOKENIZER and path.name.endswith(names)
-    }
+    endings = (".json", ".model", ".tiktoken", ".txt", ".bpe", ".jinja")
+    listing = list_folder(folder)  # a stranger's folder: a link in it may lead to nothing but itself
+    wanted = [listing.find(name) for name in found if name not in _NO_TOKENIZER and name.endswith(endings)]
+    for file in wanted:
+        _check_size(file.name, file.size)
+    return {file.name: read_bytes(file) for file in wanted}
 
 
 def read_file(path: Path) -> bytes:
     """A file of tokens, refused before it is read where no vocabulary is as large."""
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise LimitExceeded(
-                f"{show(path.name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
-                "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None
+    return content(path, LARGEST, "a tokenizer file")
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > LARGEST:
+        raise LimitExceeded(
+            f"{show(name)} has {size:,} bytes, more than the {LARGEST:,} that a tokenizer file may have: the largest "
+            "known vocabulary takes 33 MB, so this is another file under that name; check where it came from."
+        )
 
 
 def read_tokens(source: str | Path) -> Addition:
@@ -100,12 +105,15 @@ def read_addition(
     special: bool = False,
 ) -> Addition:
     """What to add: the tokens of ``source`` that meet ``condition``, the first ``most`` of them, and ``atoms``."""
+    atoms = tuple(atoms)
+    if special and not atoms:
+        raise UsageError("--special is about the tokens of --tokens, and there are none: give them, or leave it out.")
     found = read_tokens(source) if source is not None else Addition()
     if condition is not None or most is not None:
         wanted = read_filter(condition)
         pieces = kept_pieces(found.pieces, wanted, most)
         found = replace(found, tokens=kept(found.tokens, wanted, most), pieces=pieces)
-    found = replace(found, atoms=tuple(atoms), special=special)
+    found = replace(found, atoms=atoms, special=special)
     if not (found.tokens or found.atoms or found.pieces):
         said = f" that meets --filter {show(condition)}" if condition else ""
         where = f"{show(str(source))} has no token{said}" if source else "give --add FILE, or --tokens TEXT"
@@ -131,12 +139,14 @@ def read_lines(paths: Iterable[str | Path]) -> Iterator[str]:
     """The lines of text files, without their ends; a byte that is no UTF-8 is refused with its place."""
     for path in map(Path, paths):
         try:
-            with path.open(encoding="utf-8") as file:
-                for line in file:
+            with given(path) as file, TextIOWrapper(file, encoding="utf-8") as text:
+                while line := text.readline(_LONGEST):
+                    if len(line) == _LONGEST:
+                        raise LimitExceeded(
+                            f"{show(path.name)} has a line of over {_LONGEST:,} characters: break it up, if it is text at all."
+                        )
                     yield line.rstrip("\n")
         except UnicodeDecodeError as error:
             raise ConversionError(
                 f"{show(path.name)} is not UTF-8 text (byte {error.start} of a block: {show(error.reason)}); save it as UTF-8."
             ) from None
-        except OSError as error:
-            raise StorageFailed(f"{show(str(path))} cannot be read: {error.strerror}.") from None

@@ -8,7 +8,7 @@ from functools import partial
 from convert.edits.initial import Donor
 from convert.edits.loaded import own_config, written_config
 from convert.edits.played import played
-from convert.edits.vocabulary import Revised, own_files, refuse_more_ids
+from convert.edits.vocabulary import Revised, own_files, refuse_more_ids, rounded_up
 from convert.tokenizer_forms import choose
 from convert.tokenizing import installed
 from mappings.chat import template_for
@@ -46,7 +46,7 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
     ours, wanted = export(recipe_for(artefact.family, files), files).facts, exported.facts
     parts = _parts(ours, wanted)
     count = max(new.values()) + 1
-    rows = -(-count // pad_to) * pad_to
+    rows = rounded_up(count, pad_to)
 
     shared = sorted((old[token], place) for token, place in new.items() if token in old and place not in parts)
     by_id = {place: token for token, place in new.items()}
@@ -79,6 +79,7 @@ def transplant_tokenizer(artefact: Artefact, donor: Artefact, *, k: int = 8, pad
             "donor": donor.label,
             "tokens": len(new),
             "shared": len(shared),
+            "parts": len(parts),
             "rows": rows,
             "k": k,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from convert.auto_tokenizer import AutoTokenizers
-from convert.edits.loaded import from_library
+from convert.edits.loaded import from_library, of_the_same_class
 from mappings.chat import template_for
 from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import configuration, read_object
-from surgery.tokenizer.export import export
+from surgery.tokenizer.export import dumped, export
 from surgery.tokenizer.facts import encoder, token_text
 from surgery.tokenizer.fewer import agrees, fewer_pieces, recut
 from surgery.tokenizer.grow import as_tokenizer_json
@@ -54,7 +54,7 @@ class Trimmed:
 
 @dataclass(frozen=True)
 class Whole:
-    """The tokenizer that there is: as its users have it, which a library may read otherwise than the file says."""
+    """The tokenizer that there is: as its files say it, or as a library reads them, which may be otherwise."""
 
     value: dict[str, Any]
     written: Mapping[str, bytes]  # as a conversion would write it
@@ -62,22 +62,29 @@ class Whole:
     template: str | None
     said: tuple[str, ...]
     pieces: bytes | None  # a SentencePiece model beside
+    also: Mapping[str, Any] | None = None  # what a library makes of it, whose tokens are kept too
 
 
-def opened(family: str, files: Mapping[str, bytes], folder: Path, texts: Iterable[str], library: AutoTokenizers | None) -> Whole:
-    """The tokenizer of a checkpoint's files; ``folder`` is where they are."""
+def opened(
+    family: str, files: Mapping[str, bytes], folder: Path, texts: Iterable[str], library: AutoTokenizers | None
+) -> tuple[Whole, ...]:
+    """The tokenizer of a checkpoint's files, in the forms to try in turn; ``folder`` is where they are."""
     recipe = partial(recipe_for, family)
     template = template_for(recipe(files), files)
     made = export(recipe(files), files, chat_template=template)
     value = json.loads(made["tokenizer.json"]) if "tokenizer.json" in made else as_tokenizer_json(files, recipe)
-    said = made.notices
-    if library is not None and "tokenizer.json" in files:
-        theirs = from_library(library, folder, value, begins(texts))
-        if theirs is not None:
-            value, said = theirs.value, (*said, theirs.said)
     written = {name: data for name, data in made.items() if name not in models(made)}
     config = {**configuration(files), **read_object(made, "tokenizer_config.json")}
-    return Whole(value, written, config, template, said, made.get("tokenizer.model"))
+    own = Whole(value, written, config, template, made.notices, made.get("tokenizer.model"))
+    theirs = from_library(library, folder, value, begins(texts)) if library is not None and "tokenizer.json" in files else None
+    if theirs is None:
+        return (own,)
+    read = replace(own, value=theirs.value, said=(*own.said, theirs.said))
+    if own.pieces is None:
+        return (read,)
+    # what everyone else reads stays what it is, if the library lays over it what it laid over the source's
+    same_class = of_the_same_class(written, files)
+    return replace(own, written=same_class, said=(*own.said, theirs.why), also=theirs.value), read
 
 
 def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimmed:
@@ -88,23 +95,27 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     value, ids = before.value, spelled_ids(before.value)
     tokenizer = whole(value)
     plain = encoder(tokenizer)
-    used = {token for text in texts for token in plain(text)}
+    others = (encoder(whole(before.also)),) if before.also is not None else ()
+    used = {token for text in texts for cut in (plain, *others) for token in cut(text)}
     if not used:
         raise ConversionError("the corpus has no text, so there is nothing that the vocabulary could be trimmed to.")
     asked = prompts(before.template, _parts(before.config), _openings(texts)) if before.template is not None else {}
-    framing = {token for text in (*asked.values(), *own_words(before.template or "")) for token in plain(text)}
+    spoken = (*asked.values(), *own_words(before.template or ""))
+    framing = {token for text in spoken for cut in (plain, *others) for token in cut(text)}
     named |= {ids[text] for text in named_texts(before.config) if text in ids}
     made = trim(value, kept_ids(value, used | framing | (named & set(ids.values()))))
-    made, after, found = _proven(tokenizer, made, before.pieces, lambda: chain(texts, asked.values()))
+    pieces = fewer_pieces(before.pieces, made.kept) if before.pieces is not None else None
+    cut = _recut(made, before.pieces, pieces)
+    made, after, found = _proven(tokenizer, (*cut, made), lambda: chain(texts, asked.values()))
     config = renumbered_config(read_object(before.written, "tokenizer_config.json"), {old: n for n, old in enumerate(made.kept)})
-    beside = _pieces(before, made, after, (*begins(texts), *PROBE))
+    beside = _pieces(pieces, made, after, (*begins(texts), *PROBE))
     return Trimmed(
         made.kept,
         {
             **before.written,
             **beside,
-            "tokenizer.json": _dumped(made.tokenizer_json),
-            "tokenizer_config.json": _dumped(config, indent=2),
+            "tokenizer.json": dumped(made.tokenizer_json),
+            "tokenizer_config.json": dumped(config, indent=2),
         },
         len(used),
         made.dropped,
@@ -123,25 +134,31 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     )
 
 
-def _proven(tokenizer: Any, made: Trim, pieces: bytes | None, texts: Callable[[], Iterable[str]]) -> tuple[Trim, Any, Same]:
-    """The trimmed tokenizer, as the library loads it, and what of the texts it cuts and decodes as ``tokenizer`` does.
-
-    The one that cuts tied pieces as SentencePiece joins the fewer ones comes first, if it cuts the texts so.
-    """
-    with suppress(ConversionError):
-        cut = recut(made.tokenizer_json, fewer_pieces(pieces, made.kept)) if pieces is not None else None
-        if cut is not None:
-            after = whole(cut)
-            return replace(made, tokenizer_json=cut), after, same(tokenizer, after, made.kept, texts())
-    after = whole(made.tokenizer_json)
-    return made, after, same(tokenizer, after, made.kept, texts())
+def _recut(made: Trim, before: bytes | None, pieces: bytes | None) -> tuple[Trim, ...]:
+    """The trimmed tokenizer that cuts tied pieces as SentencePiece joins the fewer ones, where such pieces are cut out."""
+    if before is None or pieces is None or made.tokenizer_json.get("pre_tokenizer") is None:
+        return ()
+    try:
+        cut = recut(made.tokenizer_json, before, pieces)
+    except ConversionError:  # a model of so few pieces that sentencepiece loads it no more
+        return ()
+    return (replace(made, tokenizer_json=cut),) if cut is not None else ()
 
 
-def _pieces(before: Whole, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:
+def _proven(tokenizer: Any, ways: Sequence[Trim], texts: Callable[[], Iterable[str]]) -> tuple[Trim, Any, Same]:
+    """The first of these trimmed tokenizers that cuts and decodes the texts as ``tokenizer`` does; raises if none does."""
+    for made in ways[:-1]:
+        after = whole(made.tokenizer_json)
+        with suppress(ConversionError):
+            return made, after, same(tokenizer, after, made.kept, texts())
+    after = whole(ways[-1].tokenizer_json)
+    return ways[-1], after, same(tokenizer, after, ways[-1].kept, texts())
+
+
+def _pieces(model: bytes | None, made: Trim, after: Any, texts: Iterable[str]) -> dict[str, bytes]:
     """The SentencePiece model with the kept pieces, where it gives the texts the trimmed tokenizer's ids."""
-    if before.pieces is None:
+    if model is None:
         return {}
-    model = fewer_pieces(before.pieces, made.kept)
     named = [token["content"] for token in made.tokenizer_json.get("added_tokens") or ()]
     return {"tokenizer.model": model} if agrees(model, encoder(after), texts, named) else {}
 
@@ -179,6 +196,3 @@ def _prompt_line(asked: Mapping[str, str], before: Any, after: Any) -> list[str]
     sizes = [[len(one.encode(text, add_special_tokens=False).ids) for text in asked.values()] for one in (before, after)]
     return [f"tokens of the chat template's {len(asked)} prompts, before -> after: {sum(sizes[0])} -> {sum(sizes[1])}"]
 
-
-def _dumped(value: Mapping[str, Any], indent: int | None = None) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()

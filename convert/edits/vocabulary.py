@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from convert.auto_tokenizer import AutoTokenizers
 from convert.checkpoint import Checkpoint
 from convert.edits.initial import fill_of
-from convert.edits.loaded import Theirs, from_library, refuse_other_ids
+from convert.edits.loaded import Theirs, from_library, of_the_same_class, refuse_other_ids
 from convert.edits.pieces import by_reason
 from convert.edits.tokens import tokenizer_files, tokenizer_names
 from convert.planning import Plan, document
@@ -34,10 +35,12 @@ from surgery.errors import ConversionError, listed, quote, show
 from surgery.model import Artefact
 from surgery.tokenizer.adapt import configuration
 from surgery.tokenizer.check import Encode
+from surgery.tokenizer.export import dumped
 from surgery.tokenizer.facts import token_text
 from surgery.tokenizer.grow import Addition, Grown, as_tokenizer_json, grow
 from surgery.tokenizer.pieces import Scores
 from surgery.tokenizer.probe import PROBE, SAMPLES, specials_inside
+from surgery.tokenizer.sources import SENTENCEPIECE_NAMES
 
 _TEXTS, _LONGEST = 8, 128  # texts for the effect, and tokens of each
 _SPECIALS = 8  # tokens that are put into text
@@ -75,9 +78,37 @@ def extend_vocab(
     """
     files, library = own_files(artefact), installed()
     loaded = _as_loaded(artefact, files, library) if library is not None else None
-    if loaded is not None:
-        files = {**files, "tokenizer.json": json.dumps(loaded.value, ensure_ascii=False).encode()}
+    extended = partial(
+        _extended, artefact, addition, library, init=init, scores=scores, pad_to=pad_to, seed=seed, k=k, measure=measure or {}
+    )
+    if loaded is None:
+        return extended(files=files)
+    if any(name in files for name in SENTENCEPIECE_NAMES):
+        # what everyone else reads stays what it is, if the library lays over it what it laid over the source's
+        with suppress(ConversionError):
+            return extended(files=files, also=loaded.value, said=(loaded.why,))
+    return extended(files={**files, "tokenizer.json": dumped(loaded.value)}, said=(loaded.said,))
+
+
+def _extended(
+    artefact: Artefact,
+    addition: Addition,
+    library: AutoTokenizers | None,
+    *,
+    files: Mapping[str, bytes],
+    init: str,
+    scores: Scores,
+    pad_to: int,
+    seed: int,
+    k: int,
+    measure: Mapping[str, str],
+    also: Mapping[str, Any] | None = None,
+    said: tuple[str, ...] = (),
+) -> Revised:
+    """The artefact with tokens added to these files. ``also``: what the library makes of their tokenizer.json, if otherwise."""
     grown = grow(files, addition, recipe_of=partial(recipe_for, artefact.family), template=template_for, scores=scores)
+    if also is not None:
+        grown = replace(grown, files=of_the_same_class(grown.files, files))
     old = artefact.model.facts["vocab"]
     refuse_more_ids(artefact, grown.first)
     count = len(grown.tokens)
@@ -86,16 +117,16 @@ def extend_vocab(
             f"none of the {len(addition.tokens) + len(addition.atoms)} tokens is new: {len(grown.duplicates)} are there already, "
             f"{_refused(grown)}. There is nothing to write."
         )
-    rows = _up(max(old, grown.first + count), pad_to)
+    rows = rounded_up(max(old, grown.first + count), pad_to)
     fill = fill_of(init, artefact, grown, seed=seed, k=k)
-    texts = {**SAMPLES, **(measure or {})}
+    texts = {**SAMPLES, **measure}
     plain = [ids for text in texts.values() for ids in _cut(grown.after(text)) if ids and max(ids) < grown.first]
     changed = extend_rows(artefact, count, fill, first=grown.first, rows=rows)
     alike: tuple[str, ...] = ()
     if library is not None:
         kept = "tokenizer.json" in files and scores == "canonical"  # of a bare vocabulary file, its engine knows the ids
         named = (*_named(files), *addition.atoms)
-        alike = refuse_other_ids(library, artefact.origin.path, grown, changed, _tried(files), named, kept)
+        alike = refuse_other_ids(library, artefact.origin.path, grown, changed, _tried(files), named, kept, also)
     return Revised(
         changed,
         grown.files,
@@ -105,10 +136,7 @@ def extend_vocab(
             "skipped": len(grown.skipped), "first": grown.first, "rows": rows, "init": init, "seed": seed, "k": k,
             "scores": scores, "pad_to": pad_to, "class": grown.tokenizer_class,
         },
-        (
-            *_became(grown), *((loaded.said,) if loaded is not None else ()),
-            f"rows: {old} become {rows}, the new ones {init}", *compared(grown, texts), *alike,
-        ),
+        (*_became(grown), *said, f"rows: {old} become {rows}, the new ones {init}", *compared(grown, texts), *alike),
         fresh=(grown.first, rows if grown.first + count >= old else grown.first + count),
         texts=tuple(plain[:_TEXTS]),
     )  # fmt: skip
@@ -218,5 +246,6 @@ def _cut(ids: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(ids[:_LONGEST])]
 
 
-def _up(rows: int, multiple: int) -> int:
+def rounded_up(rows: int, multiple: int) -> int:
+    """The next multiple."""
     return -(-rows // multiple) * multiple

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
+from convert.auto_tokenizer import AutoTokenizers
 from convert.documents import generation_config
 from convert.edits.corpus import documents
 from convert.edits.loaded import refuse_other_tokens
 from convert.edits.tokens import tokenizer_files
-from convert.edits.trimmed import models, opened, smaller
-from convert.edits.vocabulary import Revised, own_files, refuse_more_ids
+from convert.edits.trimmed import Whole, models, opened, smaller
+from convert.edits.vocabulary import Revised, own_files, refuse_more_ids, rounded_up
 from convert.tokenizing import has_tokenizer, installed
 from mappings.token_keys import needed_ids, renumbered
 from mappings.tokenizers import recipe_for
@@ -36,11 +38,21 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     the rest of a text still has tokens, perhaps more of them. Documents are encoded whole, so line ends belong into them.
     """
     files, texts, library = own_files(artefact), documents(corpus), installed()
-    before = opened(artefact.family, files, artefact.origin.path, texts, library)
+    *first, last = opened(artefact.family, files, artefact.origin.path, texts, library)
+    for before in first:
+        with suppress(ConversionError):
+            return _trimmed(artefact, before, texts, files, library, pad_to)
+    return _trimmed(artefact, last, texts, files, library, pad_to)
+
+
+def _trimmed(
+    artefact: Artefact, before: Whole, texts: Iterable[str], files: Iterable[str], library: AutoTokenizers | None, pad_to: int
+) -> Revised:
+    """The artefact with the tokens of one form of its tokenizer."""
     ids = spelled_ids(before.value)
     refuse_more_ids(artefact, max(ids.values()) + 1)
     made = smaller(before, texts, _named(artefact))
-    new, rows = made.new, -(-len(made.kept) // pad_to) * pad_to
+    new, rows = made.new, rounded_up(len(made.kept), pad_to)
     facts = {fact: artefact.model.facts[fact] for fact in _IDS if artefact.model.facts.knows(fact)}
     moved = {fact.replace(".", "__"): _mapped(value, new) for fact, value in facts.items()}
     generation, _ = generation_config(artefact.origin)
@@ -48,7 +60,7 @@ def trim_vocab(artefact: Artefact, corpus: Iterable[str], *, pad_to: int = 1) ->
     changed = keep_rows(artefact, made.kept, rows=rows).edited(
         lambda model: model.having("ids renumbered", **moved), "token ids are numbered anew"
     )
-    loaded = refuse_other_tokens(made, changed, library) if library is not None else ()
+    loaded = refuse_other_tokens(made, changed, library, before.also is not None) if library is not None else ()
     return Revised(
         changed,
         made.files,
@@ -78,11 +90,12 @@ def pad_vocab(artefact: Artefact, *, rows: int | None = None, multiple: int = 1,
     all others are below.
     """
     old = artefact.model.facts["vocab"]
-    wanted = -(-(old if rows is None else rows) // multiple) * multiple
+    if rows is None and multiple == 1:
+        raise UsageError(f"there are {old} rows: say how many there should be (--rows), or of what a multiple (--multiple-of).")
+    wanted = rounded_up(old if rows is None else rows, multiple)
     if wanted <= old:
-        raise UsageError(
-            f"there are {old} rows, and {wanted} are asked for: there is nothing to pad (unpad-vocab takes rows away)."
-        )
+        asked = f"{wanted} are asked for" if rows is not None else f"that is a multiple of {multiple}"
+        raise UsageError(f"there are {old} rows, and {asked}: there is nothing to pad (unpad-vocab takes rows away).")
     facts = artefact.model.facts
     linear = not facts["head.unit_rows"] and "head.bias" not in artefact.model.tensors
     logit = {

@@ -15,6 +15,7 @@ from convert.checkpoint.documents import DEEPEST
 
 #: the cards of embedding models list some thousand results, in a few hundred kilobytes
 MOST_VALUES = 200_000
+_MOST_DIGITS = 1000
 _TAG = "tag:yaml.org,2002:"
 #: js-yaml 4.1 lib/type/*.js: what a scalar without quotes is, with the characters that it may begin with
 _DIGITS = "[0-9](?:[0-9_]*[0-9])?"
@@ -142,6 +143,8 @@ def _resolve_as_the_hub(kind: Any) -> None:
 
 def _whole(text: str) -> int:
     plain = text.replace("_", "")
+    if len(plain) > _MOST_DIGITS:  # which could be read, and not be written again
+        raise ValueError(f"a whole number has {len(plain):,} digits")
     sign, digits = (-1 if plain.startswith("-") else 1), plain.lstrip("+-")
     bases = {"0b": 2, "0o": 8, "0x": 16}
     return sign * (int(digits[2:], bases[digits[:2]]) if digits[:2] in bases else int(digits))

@@ -15,15 +15,16 @@ _HEAD = """# Rules of `weightsmith validate`
 Made from the rules by `python -m convert.validate.docs`; do not edit. {count} rules. Errors make the command exit with
 status 5, warnings only with `--strict`; `--only` and `--ignore` take the names below, `--only` also those of groups.
 
-In a workflow of GitHub, so that findings show beside the files:
+In a workflow of GitHub, so that findings show beside the files (`--sarif` and `--html` name new files outside the directory, into
+which nothing is written; `--overwrite` lets them replace a file):
 
 ```yaml
 - run: pip install weightsmith
-- run: weightsmith validate . --strict --sarif weightsmith.sarif
+- run: weightsmith validate . --strict --sarif ../weightsmith.sarif
 - uses: github/codeql-action/upload-sarif@v3
   if: always()
   with:
-    sarif_file: weightsmith.sarif
+    sarif_file: ../weightsmith.sarif
 ```
 
 Before every commit, in `.pre-commit-config.yaml`:

@@ -11,14 +11,13 @@ from typing import Any
 from convert.checkpoint import Checkpoint, refuse_quantised
 from convert.prepare import identify
 from mappings.config import read_facts
-from mappings.family import Family, Row, Setting, lookup
+from mappings.family import Family, Row
 from mappings.rows import rows_of, settled
 from mappings.slabs import Slabs
 from mappings.slots import slots, without_sets
 from mappings.solve import solve
-from mappings.via_experts import MOST_LAYERS
 from surgery.dtypes import QUANTISED
-from surgery.errors import ConversionError, show
+from surgery.errors import ConversionError, complaint
 from surgery.facts import Facts
 from surgery.layout import Sizes
 
@@ -83,7 +82,7 @@ def expect(checkpoint: Checkpoint) -> Expected:
     try:
         return _expect(checkpoint)
     except _WRONG_KIND as error:
-        told = f"{checkpoint.config_name} has a value of the wrong kind ({type(error).__name__}: {show(str(error))})"
+        told = f"{checkpoint.config_name} has a value of the wrong kind (a reader fails: {complaint(error)})"
         return Expected(told, contradiction=told)
 
 
@@ -97,8 +96,6 @@ def _expect(checkpoint: Checkpoint) -> Expected:
     except ConversionError as error:
         return Expected(problem=str(error), quantised=str(error))
     family, unread = candidates[0], ""
-    if told := _too_many_layers(family, checkpoint.config):
-        return Expected(told, contradiction=told, candidates=candidates)
     try:
         facts = read_facts(family, checkpoint.config)
     except ConversionError as error:
@@ -110,18 +107,6 @@ def _expect(checkpoint: Checkpoint) -> Expected:
         return _shapes(Expected(unread=unread, candidates=candidates, facts=facts), facts, checkpoint)
     except ConversionError as error:
         return Expected(str(error), unread=unread, candidates=candidates, facts=facts)
-
-
-def _too_many_layers(family: Family, config: Mapping[str, Any]) -> str:
-    """Why a number of layers is not believed: names are made for every one of them."""
-    inner = config.get(family.nested) if family.nested else None
-    for setting in family.settings:
-        for key in setting.keys if isinstance(setting, Setting) and "layer" in setting.facts else ():
-            for table in (config, inner):
-                value = lookup(table, key) if isinstance(table, Mapping) else None
-                if isinstance(value, int | float) and value > MOST_LAYERS:
-                    return f"{key} is {show(value)}; no model has more than {MOST_LAYERS:,} layers"
-    return ""
 
 
 def _shapes(known: Expected, facts: Facts, checkpoint: Checkpoint) -> Expected:

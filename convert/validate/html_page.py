@@ -9,6 +9,7 @@ from convert.validate.check import Report
 from convert.validate.report import because, describe, looked_at, verdict
 from convert.validate.rule import Finding
 from convert.version import VERSION
+from surgery.errors import visible
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -28,21 +29,26 @@ def html_page(report: Report, strict: bool = False) -> str:
     """A page with the verdict and every finding; all text from the repository is escaped."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>weightsmith validate: {escape(verdict(report, strict))}</title><style>{_STYLE}</style>",
-        f"<h1>{escape(verdict(report, strict))}</h1>",
-        f"<p class=small>{escape(report.path)}: {escape(describe(report))}. weightsmith {escape(VERSION)}</p>",
+        f"<title>weightsmith validate: {_shown(verdict(report, strict))}</title><style>{_STYLE}</style>",
+        f"<h1>{_shown(verdict(report, strict))}</h1>",
+        f"<p class=small>{_shown(report.path)}: {_shown(describe(report))}. weightsmith {_shown(VERSION)}</p>",
     ]
     for file, findings in groupby(report.findings, key=lambda finding: finding.file):
-        parts += [f"<section><h2>{escape(file)}</h2>", *map(_article, findings), "</section>"]
-    parts += [f"<p class=small>{escape(line)}</p>" for line in looked_at(report)]
+        parts += [f"<section><h2>{_shown(file)}</h2>", *map(_article, findings), "</section>"]
+    parts += [f"<p class=small>{_shown(line)}</p>" for line in looked_at(report)]
     return "\n".join([*parts, "</html>", ""])
 
 
 def _article(finding: Finding) -> str:
-    ignored = f"<p class=small>ignored: {escape(finding.ignored)}</p>" if finding.ignored else ""
+    ignored = f"<p class=small>ignored: {_shown(finding.ignored)}</p>" if finding.ignored else ""
     return (
         f"<article class='{finding.rule.severity}{' ignored' if finding.ignored else ''}'>"
-        f"<p><b>{finding.rule.severity}</b> <code>{escape(finding.rule.id)}</code> {escape(finding.rule.what)}</p>"
-        f"<p class=message>{escape(finding.message)}</p><p class=small>{escape(because(finding))}</p>"
-        f"<p class=small>fix: {escape(finding.rule.fix)}</p>{ignored}</article>"
+        f"<p><b>{finding.rule.severity}</b> <code>{_shown(finding.rule.id)}</code> {_shown(finding.rule.what)}</p>"
+        f"<p class=message>{_shown(finding.message)}</p><p class=small>{_shown(because(finding))}</p>"
+        f"<p class=small>fix: {_shown(finding.rule.fix)}</p>{ignored}</article>"
     )
+
+
+def _shown(text: str) -> str:
+    """Text of others, as the page may hold it."""
+    return escape(visible(text))

@@ -17,7 +17,9 @@ from convert.checkpoint import Checkpoint
 from convert.checkpoint.documents import INDEX_LIMIT, NotStrict, parse_json, read_bytes
 from convert.checkpoint.files import Folder, list_folder
 from convert.checkpoint.stored import Stored
+from convert.given import place
 from convert.manifest import NAME as MANIFEST
+from convert.manifest import told
 from convert.validate.expected import Expected, expect
 from convert.validate.rule import Need
 from convert.validate.tree import Entry, walk
@@ -46,7 +48,7 @@ class Subject:
     """One directory. ``scan`` is what a deep pass over the bytes found, when there was one."""
 
     def __init__(self, path: str | Path, *, consumers: frozenset[str] = frozenset(), name: str = "") -> None:
-        self.folder: Folder = list_folder(Path(path).expanduser())
+        self.folder: Folder = list_folder(place(path))
         self.path = self.folder.path
         self.consumers = consumers
         self.name = (
@@ -172,7 +174,7 @@ class Subject:
     @cached_property
     def provenance(self) -> Mapping[str, Any]:
         """What our own manifest says, when a conversion of ours wrote the directory."""
-        found = self.json(MANIFEST).value
+        found = told(self.json(MANIFEST).value)
         return found if found.get("tool") == "weightsmith" else {}
 
     @property

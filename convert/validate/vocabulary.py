@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from surgery.errors import ConversionError, show
-from surgery.tokenizer.facts import load, token_text
+from surgery.apart import TooMuch
+from surgery.errors import ConversionError, complaint, show
+from surgery.tokenizer.facts import Tokenizer, load, token_text
 from surgery.tokenizer.sources import (
     BPE_NAMES,
     SENTENCEPIECE_NAMES,
@@ -47,7 +48,7 @@ class Vocabulary:
     faults: Mapping[str, str]
     sources: Mapping[str, Source]
     settings: Mapping[str, Any]  # tokenizer_config.json
-    tokenizer: Any = None  # of the tokenizers library, from tokenizer.json
+    tokenizer: Tokenizer | None = None  # from tokenizer.json
     ids: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -87,7 +88,7 @@ def read_vocabulary(subject: Subject) -> Vocabulary:
         except ConversionError as error:
             faults[group[0]] = str(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # what the reader takes for granted
-            faults[group[0]] = f"it does not have the form of a tokenizer ({type(error).__name__}: {show(str(error))})"
+            faults[group[0]] = f"it does not have the form of a tokenizer (a reader fails: {complaint(error)})"
     tokenizer = None
     if isinstance(fast := sources.get(JSON), TokenizerJson):
         tokenizer, fault = _working(fast)
@@ -99,19 +100,17 @@ def read_vocabulary(subject: Subject) -> Vocabulary:
     return Vocabulary(files, faults, sources, settings, tokenizer, _ids(subject, sources, settings))
 
 
-def _working(fast: TokenizerJson) -> tuple[Any, str]:
-    """The tokenizer, once it has encoded and decoded the samples; or why it cannot.
-
-    The library raises bare Exception for whatever it dislikes in the file, and panics on what it finds out too late.
-    """
+def _working(fast: TokenizerJson) -> tuple[Tokenizer | None, str]:
+    """The tokenizer, once it has encoded and decoded the samples; or why it cannot."""
     try:
         tokenizer = load(fast.value)
         for text in SAMPLES:
-            tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:
-        return None, f"the tokenizers library refuses it: {show(str(error))}"
+            for framed in (False, True):
+                tokenizer.decode(tokenizer.encode(text, add_special_tokens=framed).ids, skip_special_tokens=False)
+    except TooMuch as error:
+        return None, str(error)
+    except ConversionError as error:
+        return None, f"the tokenizers library refuses it: {show(str(error.__cause__ or error))}"
     return tokenizer, ""
 
 

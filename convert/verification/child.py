@@ -12,6 +12,7 @@ from typing import Any
 import convert.children as children
 from convert.verification.asked import NOTHING, Asked
 from convert.verification.verdict import Compute, Exactness, Mode, Verdict
+from surgery.apart.confined import forbid_network, limit_memory
 
 _BLOCK = str(4 << 20)
 
@@ -72,23 +73,3 @@ def main() -> None:
     asked = Asked.from_json(task["options"].pop("asked"))
     verdict = verify(*checkpoints, asked=asked, **task["options"])
     json.dump(verdict.to_json(), sys.stdout)
-
-
-def forbid_network() -> None:
-    """Any attempt to reach a host raises; nothing here has a reason to."""
-
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-            raise PermissionError(f"the verifier has no network ({event})")
-
-    sys.addaudithook(refuse)
-
-
-def limit_memory(memory: int | None) -> None:
-    """Let this process map no more than `memory` bytes beyond what it has."""
-    if memory is None:
-        return
-    import resource
-
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))

@@ -134,6 +134,7 @@ class _Side:
     headers: Mapping[str, Header]
     ranks: int  # 0 where files are not numbered
     called: Names  # what the files call what the formula names
+    tied: bool  # whether its config says that both ends are one matrix, which files may store twice
 
     def at(self, role: str, layer: int, row: int, column: int) -> tuple[str, int, int]:
         """The tensor, row and column, in the right file where ranks share a tensor."""
@@ -203,7 +204,7 @@ def _side(m: Meaning | None, headers: Mapping[str, Any]) -> _Side | None:
         vocab = vocab or stored["0/output.weight"].shape[0] * ranks
         ffn = stored["0/layers.0.feed_forward.w1.weight"].shape[0] * ranks
     assert vocab is not None and ffn is not None, m
-    return _Side(m.family, formula, Shape.of(m, ffn), m.layers, vocab, stored, ranks, Names(stored, wrapped=True))
+    return _Side(m.family, formula, Shape.of(m, ffn), m.layers, vocab, stored, ranks, Names(stored, wrapped=True), bool(m.tied))
 
 
 class _Followed:
@@ -259,10 +260,14 @@ class _Followed:
                 self.unfollowed.append(f"{name}: no formula of {self.one.family} names {said(found[0])}")
                 return
             self.addresses += 1
-            if found != [expected]:
+            if found != [expected] and not (self._ends(role) and found == [self._expected(_TIED[role], layer, row, column)]):
                 here = " and ".join(said(address) for address in found) or "nothing"
                 self.faults.append(f"{name}[{at_row}, {at_column}] comes from {here}, not from {said(expected)}")
                 return
+
+    def _ends(self, role: str) -> bool:
+        """Whether the source stores this role twice, as both ends of a tied model: then either is where it comes from."""
+        return role in _TIED and self.one.tied and self.one.has("embed") and self.one.has("head")
 
     def _expected(self, role: str, layer: int, row: int, column: int) -> Address:
         """Where the element is in the source; a written zero where the source's formula names no such tensor."""

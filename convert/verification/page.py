@@ -10,6 +10,7 @@ from typing import Any
 
 from convert.verification.meaning import Meaning
 from convert.verification.verdict import Stage, Verdict
+from surgery.errors import visible
 
 _TEMPLATE = "page.html.jinja"
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 920, 268, 56, 12, 34
@@ -72,7 +73,9 @@ def render(
     from jinja2 import Environment, StrictUndefined
 
     text = (Path(__file__).parent / _TEMPLATE).read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(text)
+    template = Environment(
+        autoescape=True, finalize=_shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(text)
     bars, ticks = _plot(verdict.stages)
     return template.render(
         verdict=verdict,
@@ -90,6 +93,11 @@ def render(
         exactness=exactness,
         steps=steps,
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as the template then escapes it: a name of a stranger's file may hold what is not to be seen."""
+    return visible(value) if type(value) is str else value
 
 
 def _plot(stages: Sequence[Stage]) -> tuple[list[Bar], list[tuple[float, str]]]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from convert.verification.meaning import Meaning
 from surgery.errors import ConversionError, show
+from surgery.tokenizer.facts import load
+from surgery.tokenizer.sources import read_json
 
 _TEXTS = (
     "The lighthouse keeper wrote down 1,024 ships that year, and none of them came back. Why did he go on counting?",
@@ -72,15 +74,12 @@ def choose(
 
 def encoded(tokenizer: Path) -> list[list[int]]:
     """Our texts as ids of a tokenizer.json."""
-    from tokenizers import Tokenizer
-
+    name = show(tokenizer.name)
     try:
-        loaded = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises nothing more special
-        raise ConversionError(
-            f"{show(tokenizer.name)} of the output cannot be loaded: {show(str(error))}. Write it again."
-        ) from None
-    return [loaded.encode(text).ids for text in _TEXTS]
+        loaded = load(read_json(tokenizer.name, tokenizer.read_bytes()))
+        return [loaded.encode(text).ids for text in _TEXTS]
+    except ConversionError as refused:
+        raise ConversionError(f"{name} of the output cannot be used: {str(refused).rstrip('.')}. Write it again.") from None
 
 
 def _thresholds(m: Meaning) -> frozenset[int]:

@@ -66,7 +66,7 @@ def other_rows(
 
 def _further(others: Others, largest: float, hidden: Tensor | None, best: Tensor, asked: Asked) -> Finding:
     decoder, rows = others.decoder, others.output
-    told = f"{len(rows)} tokens ({listed(rows, 3)})"
+    told = f"{len(rows)} rows ({listed(rows, 3)})"
 
     def finding(status: Status, because: str) -> Finding:
         return Finding("further tokens", "", told, status, because)

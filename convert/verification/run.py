@@ -463,4 +463,4 @@ def _finer(source: Decoder, output: Decoder) -> frozenset[str]:
 def _remaining(pair: _Pair) -> str:
     extra = abs(pair.source.vocab - pair.output.vocab)
     side = "source" if pair.source.vocab > pair.output.vocab else "output"
-    return f" (the {extra} further tokens of the {side} have no counterpart)" if extra else ""
+    return f" (the {extra} further rows of the {side} have no counterpart)" if extra else ""

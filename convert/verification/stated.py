@@ -1,69 +1,48 @@
 """What kind of value each key of a config may hold, as far as the verifier reads it: asked once, before anything is read.
 
 JSON can say `"rms_norm_eps": "x"`, and no reader of a number expects that. Written like `meaning` from the vendors' own
-configuration classes and never from `mappings`. Imports no torch.
+configuration classes and never from `mappings`; the questions are `convert.checkpoint.kinds`. Imports no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+from convert.checkpoint.kinds import FLAG, TABLE, TEXT, TEXTS, Kind, is_number, is_whole, items
 from convert.checkpoint.stored import Checkpoint
 from surgery.errors import ConversionError, show
 
-_LARGEST = 1 << 40  # of any count or length; an id that means "no limit" may be larger than a model is
-_WIDEST, _HIGHEST = (1 << 63) - 1, 1e300  # what torch can multiply by
 _DEEPEST = 1 << 16  # layers: lists are made with an item for each
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Values of one kind, in words and as a question; null is a value of its own where that says "none"."""
-
-    words: str
-    fits: Callable[[Any], bool]
-    null: bool = True
-
-
-def _is_number(value: Any) -> bool:
-    most = _WIDEST if isinstance(value, int) else _HIGHEST
-    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
-
-
-def _is_whole(value: Any, least: int = 0, most: int = _LARGEST) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _items(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(fits, value))
+def _or_null(words: str, fits: Callable[[Any], bool], null: bool = True) -> Kind:
+    """In a config null says "none", except where a class computes with the key all the same."""
+    return Kind(words, fits, null)
 
 
 def _is_id(value: Any) -> bool:
-    return _is_whole(value, -1)
+    return is_whole(value, -1)
 
 
-_COUNT = Kind("a whole number from 1 on", lambda value: _is_whole(value, 1))
-_LAYERS = Kind(f"a whole number from 1 to {_DEEPEST}", lambda value: _is_whole(value, 1, _DEEPEST))
-_EVERY = Kind("a whole number from 1 on", lambda value: _is_whole(value, 1), null=False)
-_FROM = Kind("a whole number from 0 on", _is_whole, null=False)
-_LENGTH = Kind("a whole number from 0 on", _is_whole)
-_NUMBER = Kind("a number", _is_number)
-_POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
-_FACTOR = Kind("a number", _is_number, null=False)
-_DIVISOR = Kind("a number above 0", lambda value: _is_number(value) and value > 0, null=False)
-_EPS = Kind("a number from 0 on", lambda value: _is_number(value) and value >= 0, null=False)
-_SHARE = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-_TEXT = Kind("a text", lambda value: isinstance(value, str))
-_TEXTS = Kind("a list of texts", _items(lambda value: isinstance(value, str)))
-_WHOLES = Kind("a list of whole numbers", _items(_is_whole))
-_NUMBERS = Kind("a list of numbers", _items(_is_number))
-_BLOCK = Kind("two whole numbers from 1 on", lambda value: _items(lambda n: _is_whole(n, 1))(value) and len(value) == 2)
-_IDS = Kind("a token id, or a list of some", lambda value: _is_id(value) or _items(_is_id)(value))
-_ID = Kind("a token id", _is_id)
-_TABLE = Kind("a table", lambda value: isinstance(value, dict))
+_COUNT = _or_null("a whole number from 1 on", lambda value: is_whole(value, 1))
+_LAYERS = _or_null(f"a whole number from 1 to {_DEEPEST}", lambda value: is_whole(value, 1, _DEEPEST))
+_EVERY = _or_null("a whole number from 1 on", lambda value: is_whole(value, 1), null=False)
+_FROM = _or_null("a whole number from 0 on", is_whole, null=False)
+_LENGTH = _or_null("a whole number from 0 on", is_whole)
+_NUMBER = _or_null("a number", is_number)
+_POSITIVE = _or_null("a number above 0", lambda value: is_number(value) and value > 0)
+_FACTOR = _or_null("a number", is_number, null=False)
+_DIVISOR = _or_null("a number above 0", lambda value: is_number(value) and value > 0, null=False)
+_EPS = _or_null("a number from 0 on", lambda value: is_number(value) and value >= 0, null=False)
+_SHARE = _or_null("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+_FLAG, _TEXT, _TEXTS, _TABLE = (replace(kind, null=True) for kind in (FLAG, TEXT, TEXTS, TABLE))
+_WHOLES = _or_null("a list of whole numbers", items(is_whole))
+_NUMBERS = _or_null("a list of numbers", items(is_number))
+_BLOCK = _or_null("two whole numbers from 1 on", lambda value: items(lambda n: is_whole(n, 1))(value) and len(value) == 2)
+_IDS = _or_null("a token id, or a list of some", lambda value: _is_id(value) or items(_is_id)(value))
+_ID = _or_null("a token id", _is_id)
 
 
 def _named(rows: Mapping[str, Kind]) -> dict[str, Kind]:
@@ -118,6 +97,11 @@ _WITHIN: Mapping[str, Mapping[str, Kind]] = {
     "text_config": _CONFIG,
     "model_args": _CONFIG,
 }
+#: counts of what is chosen, and of what it is chosen from
+_CHOSEN = (
+    ("num_experts_per_tok", ("num_experts", "num_local_experts", "n_routed_experts")),
+    ("topk_group", ("n_group",)),
+)  # fmt: skip
 _BY_LAYER = ("layer_types", "no_rope_layers")  # lists with an item for each layer
 
 
@@ -134,10 +118,14 @@ def _check(table: Mapping[str, Any], kinds: Mapping[str, Kind], where: str, with
         kind = kinds.get(key)
         if kind is None:
             continue
-        if not (kind.null if value is None else kind.fits(value)):
+        if not kind.holds(value):
             raise _unfit(where, within + key, value, kind.words)
         if key in _WITHIN and value is not None:
             _check(value, _WITHIN[key], where, f"{within}{key}.")
+    for key, among in _CHOSEN:
+        there = next((table[name] for name in among if table.get(name) is not None), None)
+        if kinds is _CONFIG and there is not None and (table.get(key) or 0) > there:
+            raise _unfit(where, within + key, table[key], f"at most the {there} that there are")
     layers = table.get("num_hidden_layers")
     for key in _BY_LAYER:
         if layers is not None and kinds is _CONFIG and table.get(key) and len(table[key]) != layers:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from convert.verification.child import forbid_network, limit_memory
+from surgery.apart.confined import forbid_network, limit_memory
+from surgery.errors import show
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
         return {"runner": library, "absent": True, "because": "it computes from quantised weights in arithmetic of their own"}
     kind = config.get("model_type")
     if kind not in CLASSES:
-        return {"runner": library, "absent": True, "because": f"it has no class for {kind!r}"}
+        return {"runner": library, "absent": True, "because": f"it has no class for {show(kind)}"}
     limit_memory(task["memory"])
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
         task["folder"], dtype=torch.float32, trust_remote_code=False, local_files_only=True, use_safetensors=True,

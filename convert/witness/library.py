@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgery.errors import complaint
+
 _FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
@@ -58,7 +60,7 @@ class Library:
                 output_loading_info=True,
             )  # fmt: skip
         except Exception as error:  # whatever a class raises on its config: this is what is asked
-            raise Unloadable(_said(error)) from error
+            raise Unloadable(f"it fails: {complaint(error, 300)}") from error
         model, told = loaded
         if found := {kind: sorted(map(str, told[kind])) for kind in _FAULTS if told[kind]}:
             said = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in found.items())
@@ -78,7 +80,7 @@ class Library:
             with torch.inference_mode():
                 each = [model(ids, use_cache=False).logits.float() for ids in prompts]
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise Unloadable(f"it loads and does not run: {_said(error)}") from error
+            raise Unloadable(f"it loads and does not run: {complaint(error, 300)}") from error
         return name, each
 
 
@@ -103,7 +105,7 @@ def _adapted(model: Any, adapters: Sequence[Put], rows: int | None) -> Any:
                 model = model.merge_and_unload()
                 _join(model)
     except Exception as error:  # whatever the library raises on an adapter: it does not judge it
-        raise Unloadable(f"peft: {_said(error)}") from error
+        raise Unloadable(f"peft: it fails: {complaint(error, 300)}") from error
     return model
 
 
@@ -133,10 +135,6 @@ def _torn(model: Any) -> bool:
         return False
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     return head is not None and not torch.equal(head.weight, embeddings.weight)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def library() -> Library:

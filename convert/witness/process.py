@@ -19,7 +19,6 @@ from convert.planning import Plan
 from convert.prepare import plan_artefact
 from convert.remake import edited, opened
 from convert.verification.additions import with_additions
-from convert.verification.child import forbid_network, limit_memory
 from convert.verification.decoder import decode
 from convert.verification.decoders import decoder_for
 from convert.verification.weights import open_weights
@@ -34,8 +33,9 @@ from convert.writing import write
 from mappings import families
 from mappings.config import read_facts, refusals
 from mappings.family import Family
+from surgery.apart.confined import forbid_network, limit_memory
 from surgery.edits.vocabulary import mixed_rows, replace_rows
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, show
 from surgery.model import Artefact
 from surgery.passes.zero_biases import BIASED
 
@@ -60,7 +60,7 @@ def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
         return _not("transformers is not installed (pip install weightsmith[witness])")
     disk = json.loads((Path(task["output"]) / "config.json").read_text(encoding="utf-8"))
     if not found.has(disk):
-        return _not(f"{found.name} has no class for {disk.get('model_type')!r}")
+        return _not(f"{found.name} has no class for {show(disk.get('model_type'))}")
     limit_memory(_MEMORY)
     with tempfile.TemporaryDirectory(prefix="weightsmith-witness-") as folder:
         try:

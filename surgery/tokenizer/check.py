@@ -162,18 +162,16 @@ def _tiktoken() -> Any:
 
 
 def _library(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], pattern: str, nfc: bool) -> Engine:
-    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-    from tokenizers.models import BPE
-
-    tokenizer = Tokenizer(BPE(dict(vocab), list(merges)))
-    if nfc:
-        tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    steps = [
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+    ]
+    tokenizer = load({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
+        "normalizer": {"type": "NFC"} if nfc else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "post_processor": None, "decoder": None,
+        "model": {"type": "BPE", "vocab": dict(vocab), "merges": [list(pair) for pair in merges]},
+    })  # fmt: skip
     return Engine(
         "tokenizers on the published files (tiktoken is not installed, or cannot take them)",
         encoder(tokenizer),

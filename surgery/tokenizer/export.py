@@ -113,7 +113,7 @@ def _built(
         )
     beside = _vendor(source)
     said = _configured(FAST, recipe, config, template, value["added_tokens"], listed=bool(beside))
-    written = {"tokenizer.json": _json(value), **beside, **said}
+    written = {"tokenizer.json": dumped(value), **beside, **said}
     if isinstance(source, SentencePieceModel):
         written["tokenizer_config.json"] = _for_llama_cpp(written["tokenizer_config.json"], source, recipe)
     differing = () if check.identical else (str(check),)
@@ -232,7 +232,7 @@ def _configured(
         value["added_tokens_decoder"] = {
             str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added
         }
-    written = {"tokenizer_config.json": _json(value, indent=2)}
+    written = {"tokenizer_config.json": dumped(value, indent=2)}
     if template is not None:
         written["chat_template.jinja"] = template.encode()
     return written
@@ -244,7 +244,7 @@ def _for_llama_cpp(config: bytes, source: SentencePieceModel, recipe: Recipe) ->
     conversion/base.py and gguf-py's SpecialVocab (b11434). Classes that read tokenizer.json find both said there.
     """
     said = {"add_bos_token": recipe.prefix == (recipe.names.bos,), "add_prefix_space": source.dummy_prefix}
-    return _json({**json.loads(config), **said}, indent=2)
+    return dumped({**json.loads(config), **said}, indent=2)
 
 
 def _further(config: Mapping[str, Any], added: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -277,7 +277,8 @@ def _decoded(name: str, data: bytes) -> str:
         ) from error
 
 
-def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+def dumped(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """A JSON file of a tokenizer, as all of them are written."""
     return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from surgery.errors import ConversionError, show
 from surgery.tokenizer.alphabet import spell, unspell
-from surgery.tokenizer.facts import is_byte_level, load
+from surgery.tokenizer.facts import Tokenizer, is_byte_level, load
 from surgery.tokenizer.pieces import refusal
 from surgery.tokenizer.pipeline import SPACE, Json
 from surgery.tokenizer.sources import spelled_ids
@@ -133,7 +133,7 @@ def _ready(tokenizer_json: Mapping[str, Any]) -> Json:
     return copy.deepcopy({key: part for key, part in value.items() if key != "model"}) | {"model": model}
 
 
-def _spelled(token: bytes | str, byte_level: bool, tokenizer: Any) -> tuple[str, str | None]:
+def _spelled(token: bytes | str, byte_level: bool, tokenizer: Tokenizer) -> tuple[str, str | None]:
     """The token as the file would spell it, and why it cannot be one, if so."""
     data = token.encode() if isinstance(token, str) else token
     try:
@@ -149,15 +149,16 @@ def _spelled(token: bytes | str, byte_level: bool, tokenizer: Any) -> tuple[str,
     return (spell(data), None) if byte_level else (repr(data), "it is no text, and this tokenizer's pieces are")
 
 
-def _untouched(text: str, tokenizer: Any) -> str | None:
-    if tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str(text) != text:
+def _untouched(text: str, tokenizer: Tokenizer) -> str | None:
+    normal, words = tokenizer.prepared(text)
+    if normal != text:
         return "the normaliser changes it, so text never has it"
-    if tokenizer.pre_tokenizer is not None and len(tokenizer.pre_tokenizer.pre_tokenize_str(text)) != 1:
+    if words != 1:
         return "the pre-tokenizer cuts it"
     return None
 
 
-def _add(growing: _Growing, steps: set[str], spelled: str, tokenizer: Any, byte_level: bool) -> str | None:
+def _add(growing: _Growing, steps: set[str], spelled: str, tokenizer: Tokenizer, byte_level: bool) -> str | None:
     """Appends what makes the token reachable, or nothing and says why not."""
     merges, tokens = len(growing.ranks), len(growing.added)
     if not byte_level:
@@ -179,7 +180,7 @@ def _add(growing: _Growing, steps: set[str], spelled: str, tokenizer: Any, byte_
     return None
 
 
-def _left(spelled: str, growing: _Growing, tokenizer: Any) -> list[str]:
+def _left(spelled: str, growing: _Growing, tokenizer: Tokenizer) -> list[str]:
     """What the old merges leave; characters that are new tokens stand between them as they are."""
     parts: list[str] = []
     run = ""
@@ -187,7 +188,7 @@ def _left(spelled: str, growing: _Growing, tokenizer: Any) -> list[str]:
         if character and character in growing.old:
             run += character
             continue
-        parts += [token.value for token in tokenizer.model.tokenize(run)] if run else []
+        parts += [token for _, token in tokenizer.cut(run)] if run else []
         parts += [character] if character else []
         run = ""
     return parts
@@ -219,7 +220,7 @@ def _chain(parts: Sequence[str], growing: _Growing) -> list[Pair] | None:
 def _prove(made: Extension) -> None:
     tokenizer = load({**made.tokenizer_json, "model": {**made.tokenizer_json["model"], "ignore_merges": False}})
     for place, token in enumerate(made.added):
-        ids = [piece.id for piece in tokenizer.model.tokenize(token)]
+        ids = [piece for piece, _ in tokenizer.cut(token)]
         assert ids == [made.first + place], f"{token!r} became {ids} instead of {made.first + place}"
 
 

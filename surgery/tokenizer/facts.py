@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from surgery.apart import Failed, Guest, made
 from surgery.errors import ConversionError, listed, show
+from surgery.tokenizer.bounds import refuse_many_parts
 from surgery.tokenizer.probe import SAMPLES
 from surgery.tokenizer.sources import spelled_ids
 
@@ -33,14 +35,61 @@ class TokenizerFacts:
     characters_per_token: Mapping[str, float]  # on samples of ours, by language
 
 
-def load(value: Mapping[str, Any]) -> Any:
-    """The tokenizers library's Tokenizer of a tokenizer.json value."""
-    from tokenizers import Tokenizer
+@dataclass(frozen=True)
+class Encoding:
+    """What a text was cut into."""
 
+    ids: list[int]
+
+
+class Tokenizer:
+    """A tokenizer.json as the tokenizers library has it, which runs apart: what a file makes it do is bounded."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
+        return Encoding(self._asked("encode text with", "encode", text=text, framed=add_special_tokens))
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return str(self._asked("decode ids with", "decode", ids=list(ids), skip=skip_special_tokens))
+
+    def cut(self, text: str) -> list[tuple[int, str]]:
+        """Ids and tokens that the model alone makes of a text, without what stands before and behind it."""
+        return [(place, token) for place, token in self._asked("cut text with", "cut", text=text)]
+
+    def prepared(self, text: str) -> tuple[str, int]:
+        """What the normaliser makes of a text, and into how many words the text is cut before the model sees it."""
+        normal, words = self._asked("normalise text with", "prepared", text=text)
+        return normal, words
+
+    def token_to_id(self, token: str) -> int | None:
+        found: int | None = self._guest.call("id_of", token=token)
+        return found
+
+    def id_to_token(self, place: int) -> str | None:
+        found: str | None = self._guest.call("token_of", place=place)
+        return found
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._guest.call("vocabulary"))
+
+    def _asked(self, doing: str, method: str, **options: Any) -> Any:
+        """What the library says; some files are found wrong only here."""
+        try:
+            return self._guest.call(method, **options)
+        except Failed as error:
+            raise _refused(error, doing) from error
+
+
+def load(value: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of a tokenizer.json value."""
     _refuse_what_aborts(value.get("model"))
+    refuse_many_parts(value)
+    data = json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")
     try:
-        return Tokenizer.from_str(json.dumps(value, ensure_ascii=False))
-    except BaseException as error:
+        return Tokenizer(made("surgery.tokenizer.engines:Json", [data], what="tokenizer.json"))
+    except Failed as error:
         raise _refused(error, "load") from error
 
 
@@ -69,32 +118,18 @@ def _refuse_what_aborts(model: object) -> None:
             )
 
 
-def encoder(tokenizer: Any, framed: bool = False) -> Encode:
-    """Text to ids; ``framed`` is with what the tokenizer puts around a text. Some files are found wrong only here."""
-
-    def encode(text: str) -> Sequence[int]:
-        try:
-            ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=framed).ids
-        except BaseException as error:
-            raise _refused(error, "encode text with") from error
-        return ids
-
-    return encode
+def encoder(tokenizer: Tokenizer, framed: bool = False) -> Encode:
+    """Text to ids; ``framed`` is with what the tokenizer puts around a text."""
+    return lambda text: tokenizer.encode(text, add_special_tokens=framed).ids
 
 
-def decoder(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+def decoder(tokenizer: Tokenizer) -> Callable[[Sequence[int]], str]:
     """Ids as text, special tokens too."""
-    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
+    return lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def _refused(error: BaseException, doing: str) -> ConversionError:
-    """What the library raised, as our refusal; anything else (an interrupt, no memory) is raised again.
-
-    The library raises bare Exception, and where Rust panics pyo3's PanicException, which is a BaseException.
-    """
-    panicked = type(error).__module__ == "pyo3_runtime"
-    if not panicked and (isinstance(error, MemoryError) or not isinstance(error, Exception)):
-        raise error
+def _refused(error: Failed, doing: str) -> ConversionError:
+    """What the library raised, as our refusal."""
     return ConversionError(
         f"tokenizer.json is one that the tokenizers library cannot {doing} ({show(str(error)[-200:])}): it is damaged, or was "
         "written for a newer version; download it again, or upgrade the library"
@@ -105,7 +140,7 @@ def facts(
     value: Mapping[str, Any],
     config: Mapping[str, Any] = MappingProxyType({}),
     chat_template: bool = False,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
 ) -> TokenizerFacts:
     """Facts of a tokenizer.json value beside its tokenizer_config.json; `tokenizer` saves loading it again."""
     tokenizer = load(value) if tokenizer is None else tokenizer
@@ -156,7 +191,7 @@ def is_byte_level(value: Mapping[str, Any]) -> bool:
     )
 
 
-def characters_per_token(tokenizer: Any, samples: Mapping[str, str] = SAMPLES) -> dict[str, float]:
+def characters_per_token(tokenizer: Tokenizer, samples: Mapping[str, str] = SAMPLES) -> dict[str, float]:
     """How many characters of text one token stands for; more is better."""
     encode = encoder(tokenizer)
     return {name: len(text) / max(1, len(encode(text))) for name, text in samples.items()}  # no unk: perhaps no token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from surgery.errors import ConversionError
@@ -11,7 +12,7 @@ from surgery.tokenizer.merges import merges_by_score
 from surgery.tokenizer.pieces import never_made
 from surgery.tokenizer.pipeline import Json
 from surgery.tokenizer.processor import parsed, processor
-from surgery.tokenizer.sources import read_sentencepiece
+from surgery.tokenizer.sources import SentencePieceModel, read_sentencepiece
 
 _NAMED = ("unk_id", "bos_id", "eos_id", "pad_id")  # of the trainer's settings, which say them again
 
@@ -32,19 +33,17 @@ def fewer_pieces(model: bytes, kept: Sequence[int]) -> bytes:
     return data
 
 
-def recut(tokenizer_json: Mapping[str, Any], model: bytes) -> Json | None:
-    """The tokenizer.json of fewer pieces with tied ones cut out as SentencePiece joins *these*; None where it cuts out none.
+def recut(tokenizer_json: Mapping[str, Any], before: bytes, after: bytes) -> Json | None:
+    """The tokenizer.json of fewer pieces with tied ones cut out as SentencePiece joins those of ``after``.
 
-    A pattern of the pieces that there were cuts out some that are gone, whose text then comes apart into more tokens than it
-    needs (`leftmost`).
+    None where the tied pieces of ``before`` are not what it cuts out. A pattern of theirs would go on to cut out some that are
+    gone, whose text then comes apart into more tokens than it needs (`leftmost`).
     """
-    cut = tokenizer_json.get("pre_tokenizer") or {}
-    if cut.get("type") != "Split" or not tokenizer_json["model"].get("ignore_merges"):
-        return None
-    source = read_sentencepiece("tokenizer.model", model)
     named = {token["content"] for token in tokenizer_json.get("added_tokens") or ()}
-    unmade = never_made(source) - named
-    split = leftmost(source, unmade)
+    cut = tokenizer_json.get("pre_tokenizer")
+    if cut is None or cut != _tied(before, named)[2]:
+        return None
+    source, unmade, split = _tied(after, named)
     if split is None:
         return None
     vocab = {}
@@ -60,6 +59,13 @@ def recut(tokenizer_json: Mapping[str, Any], model: bytes) -> Json | None:
         "decoder": unmarked(decoder) if unmade and MARK not in str(decoder) else decoder,
         "model": {**tokenizer_json["model"], "vocab": vocab, "merges": merges},
     }
+
+
+def _tied(model: bytes, named: AbstractSet[str]) -> tuple[SentencePieceModel, AbstractSet[str], Json | None]:
+    """The pieces of a model, those that it makes of no text, and what cuts its tied ones out, if any."""
+    source = read_sentencepiece("tokenizer.model", model)
+    unmade = never_made(source) - named
+    return source, unmade, leftmost(source, unmade)
 
 
 def agrees(model: bytes, encode: Callable[[str], Sequence[int]], texts: Iterable[str], named: Iterable[str]) -> bool:

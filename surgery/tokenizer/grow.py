@@ -15,7 +15,7 @@ from typing import Any, Literal
 from surgery.errors import ConversionError
 from surgery.tokenizer.alike import bytes_of, ids_by_bytes
 from surgery.tokenizer.alphabet import spell
-from surgery.tokenizer.export import export
+from surgery.tokenizer.export import dumped, export
 from surgery.tokenizer.extend import Extension, add_special_tokens, as_text, extend_bpe
 from surgery.tokenizer.facts import Encode, encoder, is_byte_level, load
 from surgery.tokenizer.kept import whole
@@ -144,7 +144,8 @@ def _with_pieces(
         steps=sum(piece not in wanted for piece in merge.added),
         duplicates=(*(piece for piece in merge.duplicates if piece in wanted), *(a for a in addition.atoms if a in there)),
         skipped=(*merge.skipped, *refused, *_no_text(addition.tokens)),
-        unreachable=merge.unreachable, notices=made.notices,
+        unreachable=tuple(sorted(merge.unreachable, key=lambda piece: piece not in wanted)),  # what was asked for first
+        notices=made.notices,
     )  # fmt: skip
 
 
@@ -169,10 +170,7 @@ def as_it_stood(made: Files, old: Mapping[str, Any]) -> dict[str, bytes]:
         config["added_tokens_decoder"] = {
             place: {**said, **flags.get(said["content"], {})} for place, said in config["added_tokens_decoder"].items()
         }
-    return {
-        **made, "tokenizer.json": _dumped(value),
-        "tokenizer_config.json": (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode(),
-    }  # fmt: skip
+    return {**made, "tokenizer.json": dumped(value), "tokenizer_config.json": dumped(config, indent=2)}
 
 
 def keeps(tokenizer_json: bytes, grown: Grown) -> bool:
@@ -209,15 +207,19 @@ def _with_merges(files: Files, addition: Addition, recipe_of: RecipeOf, template
     added = (*grown.added, *(_spelled(atom, byte_level) for atom in atoms))
     kept = {name: data for name, data in files.items() if name not in (*_SAID_AGAIN, *_vocabularies(files))}
     kept["tokenizer_config.json"] = _said(files)
-    written = {**kept, "tokenizer.json": _dumped(joined.tokenizer_json)}
+    written = {**kept, "tokenizer.json": dumped(joined.tokenizer_json)}
     made = export(recipe_of(written), written, chat_template=template(recipe, files))
     old, new = load(value), load(joined.tokenizer_json)
     left = [name for name in _vocabularies(files) if name in SENTENCEPIECE_NAMES and added]
-    notices = [f"{name} is left out, as it lacks the new tokens: tokenizer.json has all of them" for name in left]
+    notices = [
+        f"{name} is left out, as it lacks the new tokens: tokenizer.json has all of them, which a program that asks for {name} "
+        "first (llama.cpp's converter) may read otherwise"
+        for name in left
+    ]
     return Grown(
         dict(made), "merges", made.tokenizer_class, grown.first,
         tokens=tuple(bytes_of(token, byte_level) for token in added),
-        parts=tuple(tuple(piece.id for piece in old.model.tokenize(token)) for token in added),
+        parts=tuple(tuple(piece for piece, _ in old.cut(token)) for token in added),
         before=encoder(old), after=encoder(new), old=ids_by_bytes(value), steps=len(grown.steps),
         duplicates=(*grown.duplicates, *(a for a in addition.atoms if a in spelled_ids(grown.tokenizer_json))),
         skipped=(
@@ -256,11 +258,7 @@ def _said(files: Files) -> bytes:
     from surgery.tokenizer.adapt import configuration
 
     config = configuration(files)
-    return _dumped({key: value for key, value in config.items() if key != "added_tokens_decoder"})
-
-
-def _dumped(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    return dumped({key: value for key, value in config.items() if key != "added_tokens_decoder"})
 
 
 def _atoms(texts: Sequence[str], there: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:

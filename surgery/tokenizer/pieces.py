@@ -20,6 +20,9 @@ from surgery.tokenizer.sources import FLOOR, Piece, SentencePieceModel, read_sen
 
 Scores = Literal["canonical", "published"]
 
+#: how much better than its parts a word of a Unigram model scores: enough for engines that add in float32; and how often words
+#: are scored anew, since one may be a part of another
+_BETTER, _ROUNDS = 0.01, 4
 #: why a piece of a model that is not of text stays out of a merge, by its kind
 NO_TEXT: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -83,8 +86,9 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     """The base model with these pieces behind its own; a space may be written as such.
 
     `chains` adds the steps between what the base cuts a word into and the word itself, without which BPE never reaches
-    it: a trained addition has them, a word list does not. Both get the characters that the base spells in bytes: sentencepiece
-    joins those all the same, tokenizers does not.
+    it: a trained addition has them, a word list does not. A Unigram model takes no steps, but the likeliest pieces: there a word
+    gets a score that is better than its parts'. Both get the characters that the base spells in bytes: sentencepiece joins those
+    all the same, tokenizers does not.
 
     With canonical scores, text without new pieces keeps its ids. So a word is left out where its pieces would be joined to an
     old one that the base itself never makes.
@@ -98,12 +102,15 @@ def add_pieces(base: bytes, pieces: Iterable[str], scores: Scores = "canonical",
     lowest = 0.0 if scores == "published" else _lowest(parsed(base))
     own = bare(base)
     fresh = [text for text in wanted if text not in skipped and text not in there]
-    steps = {text: _steps(own, there, text, chains, scores) for text in fresh}
+    unigram = read.algorithm == "unigram"
+    steps = {text: _steps(own, there, text, chains and not unigram, scores) for text in fresh}
     while True:
         words = [text for text in steps if text not in skipped]
         added = dict.fromkeys(step for text in words for step in steps[text] if step not in there and refusal(step) is None)
         ranked = {text: 0.0 if scores == "published" else lowest - place for place, text in enumerate(added, 1)}
         made = _joined(base, ranked, duplicates, tuple(skipped.items()))
+        if unigram and chains and scores == "canonical":
+            made = _lifted(base, made, ranked, words)
         revived = _made(made.model, unmade)
         blamed = {
             text: old for text in words for old in revived
@@ -120,6 +127,19 @@ def _steps(own: Any, there: AbstractSet[str], text: str, chains: bool, scores: S
     if chains:
         return list(_chain(own, there, text))
     return [*(one for one in text if one not in there and scores == "canonical"), text]
+
+
+def _lifted(base: bytes, made: Merge, ranked: Mapping[str, float], words: Sequence[str]) -> Merge:
+    """The same for a Unigram model, with words that lie out of reach scored a little better than what they are cut into."""
+    for _ in range(_ROUNDS):
+        low = [text for text in made.unreachable if text in words]
+        if not low:
+            break
+        whole, pieces = bare(made.model), parsed(made.model).pieces
+        best = {text: sum(pieces[place].score for place in whole.encode(text.replace(SPACE, " "))) for text in low}
+        ranked = {**ranked, **{text: max(ranked[text], score + _BETTER) for text, score in best.items()}}
+        made = _joined(base, ranked, made.duplicates, made.skipped)
+    return made
 
 
 def _made(model: bytes, unmade: AbstractSet[str]) -> list[str]:

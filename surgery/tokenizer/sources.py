@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from surgery.errors import ConversionError, LimitExceeded, listed, show
+from surgery.tokenizer.bounds import MOST_IDS, refuse_many_values
 from surgery.tokenizer.processor import decode_error, parsed
 
 LARGEST = 128 * 2**20  # bytes; Gemma's tokenizer.json, the largest known, has 33 MB
@@ -393,7 +394,7 @@ def _is_added(token: object) -> bool:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_IDS
 
 
 def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
@@ -402,8 +403,8 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
     for token, place in ids:
         if not _is_id(place):
             raise ConversionError(
-                f"{show(name)}: the token {show(token)} has the id {show(place)}, which is not a row number; the "
-                "file is damaged"
+                f"{show(name)}: the token {show(token)} has the id {show(place)}, which is not a row number (no "
+                f"embedding has {MOST_IDS:,} rows); the file is damaged"
             )
         if place in owner:
             shared.append(f"{place} is {show(owner[place], 40)} and {show(token, 40)}")
@@ -419,6 +420,7 @@ def _refuse_shared_ids(name: str, ids: Iterable[tuple[str, int]]) -> None:
 def read_json(name: str, data: bytes) -> Any:
     """JSON in which no object says a key twice."""
     refuse_pointer(name, data)
+    refuse_many_values(name, data)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)

@@ -138,7 +138,7 @@ def test_a_link_put_in_place_of_the_file_is_not_followed(folder: Path) -> None:
     found = list_folder(folder).find("x")
     (folder / "x").rename(folder / "other")
     (folder / "x").symlink_to("other")
-    with pytest.raises(StorageFailed, match="x cannot be opened"):
+    with pytest.raises(ConversionError, match="source changed"):
         OpenFile(found)
 
 

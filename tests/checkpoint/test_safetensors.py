@@ -95,7 +95,7 @@ ESCAPED = ENTRY.replace("a", "\\u0061", 1)
         ('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}}', "no valid data_offsets"),
         ('{"a":{"dtype":"F32","shape":[2],"data_offsets":["0","8"]}}', "no valid data_offsets"),
         ('{"a":{"dtype":"f32","shape":[2],"data_offsets":[0,8]}}', "unsupported dtype 'f32'"),
-        ('{"a":{"dtype":"F4","shape":[16],"data_offsets":[0,8]}}', "unsupported dtype 'F4'"),
+        ('{"a":{"dtype":"F4","shape":[16],"data_offsets":[0,8]}}', "is of type F4, 4-bit"),
         ('{"a":{"dtype":null,"shape":[2],"data_offsets":[0,8]}}', "unsupported dtype None"),
         (f'{{"__metadata__":{{"step":12}},{ENTRY}}}', "does not map strings to strings"),
         (f'{{"__metadata__":{{"a":"\\ud800"}},{ENTRY}}}', "surrogate"),

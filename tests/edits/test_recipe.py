@@ -151,6 +151,8 @@ def test_the_order_of_edits_is_the_recipes(tmp_path):
 #: a recipe -> what the refusal says
 WRONG = {
     "source = " + "[" * 5000 + "]" * 5000: "nests brackets deeper than can be read",
+    "a" + ".a" * 60_000 + " = 1": "has a line with over 64 dots",
+    "source = " + "9" * 5000: "is not TOML",
     "source =": "is not TOML",
     "": "the key source is missing",
     "source = 3": "source = 3 is not a path",

@@ -100,7 +100,7 @@ def test_everything_that_does_not_fit_is_said_at_once():
 
 
 def test_the_config_may_not_promise_other_layers_than_are_there():
-    with pytest.raises(ConversionError, match=r"num_hidden_layers = 1000000, but layers 0\.\.1"):
+    with pytest.raises(ConversionError, match="num_hidden_layers is 1000000, and no model has more than 10,000 layers"):
         decode(FAMILY, read_facts(FAMILY, {**CONFIG, "num_hidden_layers": 10**6}), headers())
 
 

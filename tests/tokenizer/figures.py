@@ -19,6 +19,7 @@ class Figures:
     chats: tuple[int, int] = (0, 0)  # equal prompts of chat.jsonl, refused ones
     extras: int = 0  # equal prompts of chat_extra.jsonl
     recipe: str = ""
+    whole: bool = False  # a tokenizer.json stands beside its model, which the figures are not about
 
 
 FIGURES = (
@@ -31,7 +32,7 @@ FIGURES = (
     Figures("glm4", "glm4", 135, 1500, "glm4", (3, 0), 10, "glm4"),
     Figures("internlm", "internlm", 135, 1500, "internlm", (2, 1), 10, "internlm"),
     Figures("internlm2", "internlm2", 135, 1500, "internlm2", (3, 0), 12, "internlm2"),
-    Figures("llama2", "llama", 135, 1500, "llama2", (3, 0), 11, "llama"),
+    Figures("llama2", "llama", 135, 1500, "llama2", (3, 0), 11, "llama", whole=True),
     Figures("llama3", "llama", 135, 1500, "llama3", (3, 0), 11, "llama3"),
     Figures("minicpm3", "minicpm3", 135, 1500, "minicpm3", (3, 0), 12, "carried"),
     Figures("mistral", "mistral", 135, 1500, "mistral", (2, 1), 10, "mistral"),

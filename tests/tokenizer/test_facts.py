@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgery.errors import ConversionError
-from surgery.tokenizer.facts import _refused, encoder, facts, load
+from surgery.tokenizer.facts import encoder, facts, load
 
 ASCII = {
     "added_tokens": [],
@@ -21,10 +21,9 @@ def test_a_tokenizer_without_a_token_for_some_text_has_facts() -> None:
 
 
 def test_a_panic_of_the_library_is_a_refusal() -> None:
+    """It asks for the memory that the file states, which is not there, or says that it cannot read it."""
     value = {**ASCII, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "////////////"}}
-    with pytest.raises(
-        ConversionError, match=r"the tokenizers library cannot load .*Cannot parse precompiled_charsmap"
-    ):
+    with pytest.raises(ConversionError, match=r"tokenizer\.json (is one that the|needs more than|ends the library)"):
         load(value)
 
 
@@ -33,16 +32,6 @@ def test_what_the_library_finds_only_in_encoding_is_a_refusal() -> None:
         facts(NO_UNK)
     with pytest.raises(ConversionError, match="cannot encode text with"):
         encoder(load(NO_UNK))("a")
-
-
-class Interrupted(BaseException):
-    """As the one of convert, which surgery does not know."""
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), MemoryError(), Interrupted()])
-def test_interrupts_are_no_refusals(error: BaseException) -> None:
-    with pytest.raises(type(error)):
-        _refused(error, "load")
 
 
 @pytest.mark.parametrize("merge", ["é é", ["é", "é"]])

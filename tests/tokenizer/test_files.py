@@ -53,6 +53,6 @@ def test_a_full_disk_is_a_failure_of_storage_and_leaves_nothing(
 def test_an_output_that_appeared_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out.model").write_bytes(b"theirs")
     monkeypatch.setattr(pieces, "_refuse_taken", lambda out: None)
-    with pytest.raises(OutputBusy, match="appeared during the run"):
+    with pytest.raises(OutputBusy, match="appeared meanwhile"):
         merged(tmp_path)
     assert (tmp_path / "out.model").read_bytes() == b"theirs"

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from convert.auto_tokenizer import AutoTokenizers
-from convert.tokenizing import convert_files, installed
+from convert.checkpoint.files import list_folder
+from convert.tokenizing import convert_files, handed, installed
 from mappings import families
 from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import DERIVED
@@ -87,7 +88,8 @@ def converted(files: dict[str, bytes], family: str, model_types: tuple[str, str]
     source = folder(files, own, path / f"source-{target}")
     out = folder({}, target, path / f"out-{target}")
     task = {
-        "files": {name: str(source / name) for name in files}, "family": family, "rows": 1 << 20, "how": "convert",
+        "files": {name: handed(list_folder(source).find(name)) for name in files},
+        "family": family, "rows": 1 << 20, "how": "convert",
         "beyond": False, "target": TARGETS[target], "configs": [config(own).decode(), config(target).decode()], "out": str(out),
     }  # fmt: skip
     return convert_files(task, library())

@@ -19,9 +19,9 @@ _LEFT_OUT = {"llama2": ("tokenizer.json",)}
 
 
 @cache
-def vendor_files(folder: str) -> dict[str, bytes]:
-    """A vendor's tokenizer files by name; provenance.json is ours and stays out."""
-    left_out = ("provenance.json", "chinese_sp.model", *_LEFT_OUT.get(folder, ()))
+def vendor_files(folder: str, whole: bool = False) -> dict[str, bytes]:
+    """A vendor's tokenizer files by name, on demand with those left out here; provenance.json is ours and stays out."""
+    left_out = ("provenance.json", "chinese_sp.model", *(() if whole else _LEFT_OUT.get(folder, ())))
     return {
         path.name: path.read_bytes()
         for path in sorted((TOKENIZERS / folder / "vendor").iterdir())

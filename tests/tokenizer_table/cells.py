@@ -2,6 +2,8 @@
 
 What a text should be is the source's own engine's word, in the output's numbering. Where nobody outside told it (a text with new
 tokens, a vendor's text with specials inside), sentencepiece on the written model says it, else the library that is installed.
+Where a source has both a model and a tokenizer.json, readers differ about the source itself: what a reader makes of text there is
+what it should make of it in the output.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ def cells(vocabulary: Vocabulary, folder: Path, readers: Sequence[Outsider], way
     """The cells of a vocabulary, way by way; a way that the product refuses gives one cell with its reason."""
     own = source(vocabulary, folder / "source")
     base: Readings | None = None
+    both = {"tokenizer.json", "tokenizer.model"} <= vocabulary.files.keys()
+    asked = _texts(vocabulary, "converted")
+    there = {reader.name: reader.read(own, asked, vocabulary.specials) for reader in readers} if both else {}
     for way in ("converted", *(one for one in ways if one != "converted")):
         out = folder / way
         try:
@@ -77,7 +82,8 @@ def cells(vocabulary: Vocabulary, folder: Path, readers: Sequence[Outsider], way
         if way in ways:
             right = _right(vocabulary, way, output, base, read)
             for name, readings in read.items():
-                yield _cell(vocabulary.name, way, name, texts, readings, right)
+                theirs = _as_there(right, name, there, asked, output)
+                yield _cell(vocabulary.name, way, name, texts, readings, theirs)
         shutil.rmtree(out)
     shutil.rmtree(folder)
 
@@ -136,6 +142,29 @@ def _right(vocabulary: Vocabulary, way: str, output: Output, base: Readings | No
         elif len(parts) > 1 and before is not None and not _fresh(here, place, output.first):
             right.inside[text] = str(before.decoded[at or 0])
     return right
+
+
+def _as_there(right: Right, name: str, there: Mapping[str, Readings | str], texts: Sequence[str], output: Output) -> Right:
+    """The same, but for text of the source's tokens what a reader made of it in the source.
+
+    Of text with new tokens, and of text that the corpus of a trimmed vocabulary does not have, nobody knows what is right where
+    readers differ about the source.
+    """
+    known = [one for one in there.values() if isinstance(one, Readings)]
+    mine = there.get(name)
+    if not isinstance(mine, Readings):
+        return right
+    ids, framed = dict(right.ids), dict(right.framed)
+    for place, text in enumerate(texts):
+        several = len({tuple(one.ids[place] or ()) for one in known if one.ids[place] is not None}) > 1
+        fresh = output.first is not None and max(right.ids.get(text, ()), default=0) >= output.first
+        promised = not fresh if output.renumbered is None else text in output.corpus
+        for those, old in ((ids, mine.ids[place]), (framed, mine.framed[place])):
+            if promised and old is not None:
+                those[text] = old if output.renumbered is None else _moved(old, output.renumbered)
+            elif several and not promised:
+                those.pop(text, None)
+    return Right(ids, framed, right.text, right.inside)
 
 
 def _first(*found: Sequence[int] | None) -> Sequence[int] | None:

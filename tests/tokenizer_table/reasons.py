@@ -37,7 +37,14 @@ REASONS: Final[tuple[Reason, ...]] = (
     ),
     *_each(
         ("trimmed",), "chinese-llama*", "vendor chinese_llama*", reader="sentencepiece", parts=_NUMBERS,
-        why="the same: the corpus keeps the cut that the library made of it",
+        why="tied pieces, where the corpus keeps the cut that the library made of it",
+    ),
+    *(
+        Reason(
+            "behind a new special token text begins with a space, as behind the source's, which transformers 5 does not put",
+            vocabulary=one, way="specials", reader=reader, parts=_NUMBERS,
+        )
+        for one in ("llama-published", "vendor llama2 whole") for reader in ("transformers 4", "llama.cpp")
     ),
     *_each(
         ("*",), "unigram-bytes", reader="transformers*", parts=_NUMBERS,
@@ -84,10 +91,16 @@ REASONS: Final[tuple[Reason, ...]] = (
         vocabulary="*baichuan1", way="trimmed", reader="llama.cpp", said="FileNotFoundError",
     ),
     *_each(
-        ("*",), "chinese-llama*", "vendor chinese_llama*", "*internlm", "*internlm2", reader="llama.cpp",
-        parts=(*_NUMBERS, "text"),
-        why="special tokens that take the spaces beside them, which llama.cpp leaves; a null character; tied pieces beside "
-        "special tokens, where the library has an order of merges",
+        ("*",), "chinese-llama", "vendor chinese_llama", reader="llama.cpp", parts=_NUMBERS,
+        why="tied pieces beside special tokens, where what is right is the library's order of merges",
+    ),
+    *_each(
+        ("*",), "chinese-llama-2", "vendor chinese_llama2", reader="llama.cpp", parts=_NUMBERS,
+        why="special tokens that take the spaces beside them, which llama.cpp leaves, and tied pieces beside them",
+    ),
+    *_each(
+        ("*",), "*internlm", "*internlm2", reader="llama.cpp", parts=_NUMBERS,
+        why="special tokens that take the spaces beside them, which llama.cpp leaves, and a null character",
     ),
     *_each(
         ("*",), "*yi", "gemma", reader="llama.cpp", parts=_NUMBERS,

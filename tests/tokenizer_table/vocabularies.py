@@ -67,9 +67,12 @@ def trained(kind: Kind, fuzzed: int = 0) -> Vocabulary:
     )  # fmt: skip
 
 
-def vendors(figures: Figures, fuzzed: int = 0) -> Vocabulary:
-    """A vendor's own vocabulary, asked what its vendor's code was asked; texts with specials inside have no truth there."""
-    files = vendor_files(figures.folder)
+def vendors(figures: Figures, fuzzed: int = 0, whole: bool = False) -> Vocabulary:
+    """A vendor's own vocabulary, asked what its vendor's code was asked; texts with specials inside have no truth there.
+
+    ``whole``: with the tokenizer.json that stands beside its model.
+    """
+    files = vendor_files(figures.folder, whole)
     golden = rows(figures.folder, "golden")
     told = {row["text"]: tuple(row["ids_plain"]) for row in (*golden, *rows(figures.folder, "fuzz")[: fuzzed or 150])}
     framed = {row["text"]: tuple(row["ids_special"]) for row in golden}
@@ -78,7 +81,7 @@ def vendors(figures: Figures, fuzzed: int = 0) -> Vocabulary:
     highest = max(max((max(ids, default=0) for ids in (*told.values(), *framed.values())), default=0), _largest(files))
     # a vocabulary file does not say how many special tokens stand behind it: their vendors' matrices have rows to spare
     rows_ = highest + 1 if "tokenizer.json" in files else -(-(highest + 1) // 512) * 512
-    name = f"vendor {figures.folder}"
+    name = f"vendor {figures.folder}{' whole' if whole else ''}"
     return Vocabulary(name, figures.family, files, names, told.get, framed.get, _reader(files), texts, rows_)
 
 
@@ -87,6 +90,7 @@ def every(fuzzed: int = 0) -> list[tuple[str, Callable[[], Vocabulary]]]:
     made: list[tuple[str, Callable[[], Vocabulary]]] = [(one.name, lambda one=one: trained(one, fuzzed)) for one in KINDS]  # type: ignore[misc]
     if SHARED.is_dir():
         made += [(f"vendor {one.folder}", lambda one=one: vendors(one, fuzzed)) for one in FIGURES]  # type: ignore[misc]
+        made += [(f"vendor {one.folder} whole", lambda one=one: vendors(one, fuzzed, True)) for one in FIGURES if one.whole]  # type: ignore[misc]
     return made
 
 

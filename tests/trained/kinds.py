@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from tests.trained.documents import byte_level, finished, pieces_json
+from tests.trained.documents import byte_level, finished, model_json, pieces_json
 from tests.trained.pieces import Spelled, form, joined_as_published, model
 from tests.trained.ranks import BY_ONE, BY_THREE, DEEPSEEK, GPT_2, ranks, tiktoken_file, trained_json, vocab_and_merges
 
@@ -191,6 +191,13 @@ def _minicpm() -> Files:
     return {"tokenizer.json": value, "tokenizer.model": model(Spelled(NO_PREFIX, user=("\n", "\t", *_TAGS))), **said}
 
 
+def _llama_published() -> Files:
+    """Both files, as Llama 2 was published: they say the same, and the class that transformers 5 takes something else."""
+    own = model(Spelled(runs=1))
+    said = _config("LlamaTokenizer", add_bos_token=True, add_eos_token=False, **_NAMED)
+    return {"tokenizer.json": model_json(own, front="<s>"), "tokenizer.model": own, **said}
+
+
 def _json(make: Callable[[], bytes], tokenizer_class: str = "PreTrainedTokenizerFast", **config: Any) -> Callable[[], Files]:
     return lambda: {"tokenizer.json": make(), **_config(tokenizer_class, **config)}
 
@@ -278,6 +285,7 @@ KINDS: tuple[Kind, ...] = (
         lambda: byte_level(DEEPSEEK, *_DEEPSEEK, front=_DEEPSEEK[0]), "LlamaTokenizerFast", bos_token=_DEEPSEEK[0],
         eos_token=_DEEPSEEK[1], pad_token=_DEEPSEEK[2], add_bos_token=True, add_eos_token=False),
         "tokenizers", _from(1500, *_DEEPSEEK), prefix=(1500,)),
+    Kind("llama-published", "llama", "carried", _llama_published, "sentencepiece", _LLAMA, prefix=(1,)),
     Kind("minicpm3-json", "minicpm3", "carried", _minicpm, "tokenizers",
         {**_LLAMA, **_from(1500, "<|im_end|>", "<|im_start|>", "<|tool_call|>")}, prefix=(1,), chat="minicpm3"),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,21 @@ def test_a_repair_keeps_what_the_block_says(tmp_path: Path) -> None:
     (mended,) = [one for one in repairs(Subject(out), broken) if getattr(one, "file", "") == "README.md"]
     text = mended.after  # type: ignore[attr-defined]
     assert "language: ['no', en]" in text and "score: 1e3" in text and "library_name: transformers" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnop")),
+        "a: &a\n  - *a\n",
+        "a: " + "[" * 100_000,
+        "m0: &m0 {" + ", ".join(f"k{n}: 1" for n in range(500)) + "}\n"
+        + "\n".join(f"m{n}: &m{n} {{<<: *m{n - 1}}}" for n in range(1, 500)),
+        "a: 0x" + "f" * 100_000,
+        "a: " + "9" * 100_000,
+    ],
+    ids=["laughs", "cycle", "depth", "merges", "hexadecimal", "digits"],
+)  # fmt: skip
+def test_a_block_that_stands_for_more_than_it_says_is_a_finding(text: str, tmp_path: Path) -> None:
+    card = read_card(f"---\n{text}\n---\n")
+    assert card.present and card.data == {} and card.fault

@@ -73,7 +73,7 @@ def test_a_memory_limit_holds():
 
 def test_the_child_reaches_no_host():
     program = (
-        "from convert.verification.child import forbid_network; import socket; forbid_network(); "
+        "from surgery.apart.confined import forbid_network; import socket; forbid_network(); "
         "socket.create_connection(('127.0.0.1', 9))"
     )
     done = subprocess.run(

@@ -109,7 +109,8 @@ def test_settings_of_generation_that_have_an_effect_are_findings(
 @pytest.mark.parametrize(("change", "told"), [
     ({"max_new_tokens": 5}, {"generation: max_new_tokens": "warns"}),
     ({"num_assistant_tokens": 3}, {"generation: num_assistant_tokens": "fails"}),
-    ({"suppress_tokens": [3], "forced_decoder_ids": [[1, 3]], "sequence_bias": [[[3], 1.0]]}, {}),
+    ({"suppress_tokens": [3]}, {"generation: suppress_tokens": "fails"}),
+    ({"sequence_bias": [[[3], 1.0]]}, {"generation: sequence_bias": "fails"}),
 ], ids=str)  # fmt: skip
 def test_where_ids_have_moved_numbers_that_are_no_ids_are_compared_all_the_same(
     base: Path, tmp_path: Path, change: dict[str, Any], told: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -119,6 +120,32 @@ def test_where_ids_have_moved_numbers_that_are_no_ids_are_compared_all_the_same(
     same = list(range(701))
     findings = companions.differences(open_checkpoint(base), open_checkpoint(out), Compared((same, same)))
     assert {finding.fact: finding.status for finding in findings} == told
+
+
+def test_ids_in_settings_are_compared_under_their_new_numbers(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(companions, "_tokenizers", lambda *sides: ())
+    one, right, wrong = (
+        changed(base, tmp_path / name, "generation_config.json", lambda value, ids=ids: value.update(suppress_tokens=ids))
+        for name, ids in (("one", [3, 9]), ("right", [4]), ("wrong", [3]))
+    )
+    moved = Compared(([2, 3], [2, 4]))  # 3 has become 4, and 9 is gone
+    told = [companions.differences(open_checkpoint(one), open_checkpoint(out), moved) for out in (right, wrong)]
+    assert [[finding.fact for finding in each] for each in told] == [[], ["generation: suppress_tokens"]]
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_token_that_text_was_decoded_without_and_is_not_any_more_fails(base: Path, tmp_path: Path, special: bool):
+    def added(flag: bool) -> Callable[[dict[str, Any]], None]:
+        def edit(value: dict[str, Any]) -> None:
+            value["added_tokens"].append({**value["added_tokens"][0], "content": "<|stop|>", "id": 702, "special": flag})
+
+        return edit
+
+    one = changed(base, tmp_path / "one", "tokenizer.json", added(special))
+    other = changed(base, tmp_path / "other", "tokenizer.json", added(not special))
+    assert status(one, one) == {}
+    (finding,) = found(one, other)
+    assert (finding.fact, finding.status) == ("special tokens", "fails") and '"<|stop|>"' in finding.because.replace("'", '"')
 
 
 def test_settings_that_have_no_effect_are_no_difference(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

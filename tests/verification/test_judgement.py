@@ -295,7 +295,7 @@ def test_a_failing_text_page_and_json_lead_with_what_differs_then_what_was_prove
     page = (tmp_path / "page.html").read_text()
     assert page.index("NOT witnessed by") < page.index("Nevertheless verified") < page.index("Next: ")
     assert "Verified" not in page and ">verified</span>" not in page
-    assert running(cli, "convert", [*words, "--json"]) == 5
+    assert running(cli, "convert", [*words, "--overwrite", "--json"]) == 5
     value = json.loads(capsys.readouterr().out)
     assert value["passed"] is False and value["differs"][0].startswith("NOT witnessed") and value["next"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 import convert.prepare
 from convert.checkpoint import open_checkpoint
@@ -23,7 +24,7 @@ from surgery.errors import ConversionError
 from tests.goldens import Golden, golden, goldens
 from tests.mappings.pairs import randomised, saved
 from tests.mappings.test_chatglm import per_head
-from tests.oracle import transformers
+from tests.oracle import tensors, transformers
 from tests.verification.decoding import BAICHUAN
 from tests.writing import write
 
@@ -196,6 +197,21 @@ def test_keys_of_every_head_are_followed_through_the_fused_tensor(tmp_path):
     lineage, at = prove(plan), "model.layers.1.self_attn."
     assert lineage.passed and "chatglm-per-head" in lineage.how
     assert not prove(exchanged(plan, f"{at}k_proj.weight", f"{at}v_proj.weight")).passed
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tied_model_that_stores_both_ends_may_take_the_head_from_either(tied, tmp_path):
+    """In the corpus as `ok_tied_stored_twice`: a right output of Baichuan 2 was called wrong."""
+    base = golden("baichuan2-7b").checkpoint
+    held = tensors(base)
+    if tied:
+        held["lm_head.weight"] = held["model.embed_tokens.weight"].clone()
+    save_file({name: tensor.contiguous() for name, tensor in held.items()}, tmp_path / "model.safetensors", {"format": "pt"})
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": tied}), encoding="utf-8")
+    plan = plan_conversion(open_checkpoint(tmp_path), "llama")
+    assert prove(plan).passed
+    assert not prove(exchanged(plan, "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight")).passed
 
 
 def test_norms_of_heads_are_followed_by_their_names(tmp_path):

@@ -16,7 +16,7 @@ from convert.verification.movement import prove
 from convert.verification.run import verify
 from convert.verification.verdict import Verdict
 from convert.verified import Checked
-from convert.verified_page import write_page
+from convert.verified_page import page_text
 from tests.goldens import golden
 from tests.writing import write
 
@@ -37,7 +37,7 @@ def written(tmp_path: Path, change: dict[str, str] | None = None) -> tuple[Path,
     plan = remade_plan(source, output)
     assert plan is not None
     path = tmp_path / "page.html"
-    write_page(path, Checked(verdict, prove(plan)), (source, output), plan, "algebraic", ("2-7b", None))
+    path.write_text(page_text(Checked(verdict, prove(plan)), (source, output), plan, "algebraic", ("2-7b", None)), "utf-8")
     return path, verdict
 
 

@@ -54,5 +54,5 @@ def test_texts_go_through_the_outputs_tokenizer_below_the_common_vocabulary(tmp_
 
 def test_a_tokenizer_that_cannot_be_loaded_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ConversionError, match="cannot be loaded"):
+    with pytest.raises(ConversionError, match="cannot be used"):
         encoded(tmp_path / "tokenizer.json")

@@ -225,7 +225,7 @@ def test_a_larger_vocabulary_is_compared_where_both_have_tokens():
 
     verdict = judged("llama-mha", padded)
     assert verdict.passed and verdict.logits.tokens == 257
-    assert "7 further tokens of the output have no counterpart" in verdict.proved
+    assert "7 further rows of the output have no counterpart" in verdict.proved
 
 
 def test_tensors_that_the_output_never_uses_are_named():

@@ -10,8 +10,13 @@ import pytest
 import convert
 from convert.edits.vocabulary import extend_vocab, plan_vocabulary
 from convert.edits.vocabulary_size import trim_vocab
+from mappings.chat import template_for
+from mappings.tokenizers import recipe_for
 from surgery.errors import CannotJudge, VerificationFailed
 from surgery.tokenizer.grow import Addition
+from tests.tokenizer_table.vocabularies import trained
+from tests.tokenizer_table.ways import source
+from tests.trained.kinds import KINDS, Kind
 from tests.vocabulary.test_commands import TEMPLATE, run, with_template
 from tests.vocabulary.test_extend import byte_level_model
 
@@ -124,11 +129,33 @@ def test_a_trimmed_vocabulary_that_kept_the_prompts_tokens_gives_the_same_prompt
     assert "tokens, the same under other ids" in done.output
 
 
-def test_a_trimmed_vocabulary_that_lost_the_prompts_words_is_found(tmp_path: Path) -> None:
+def test_a_trimmed_vocabulary_cuts_the_users_other_words_smaller(tmp_path: Path) -> None:
     with_template(tmp_path / "src", TEMPLATE)
     convert.write(plan_vocabulary(trim_vocab(convert.open(tmp_path / "src"), ["x"])), tmp_path / "out", verify="off")
     done = run("chat-check", tmp_path / "src", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "one turn: the same text" in done.output and "since some of its words' tokens were trimmed" in done.output
+
+
+def test_a_trimmed_vocabulary_that_lost_the_templates_words_is_found(tmp_path: Path) -> None:
+    with_template(tmp_path / "src", TEMPLATE)
+    (tmp_path / "src/chat_template.jinja").unlink()
+    convert.write(plan_vocabulary(trim_vocab(convert.open(tmp_path / "src"), ["x"])), tmp_path / "out", verify="off")
+    for name in ("src", "out"):
+        (tmp_path / name / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    done = run("chat-check", tmp_path / "src", tmp_path / "out")
     assert isinstance(done.exception, VerificationFailed) and "different from token" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [one for one in KINDS if one.chat is not None], ids=str)
+def test_chat_check_takes_what_trim_vocab_writes(own: Kind, tmp_path: Path) -> None:
+    source(trained(own), tmp_path / "src")
+    if template_for(recipe_for(own.family, own.files), own.files) is None:  # its vendor wrote prompts in code
+        (tmp_path / "src/chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    convert.write(plan_vocabulary(trim_vocab(convert.open(tmp_path / "src"), ["a lighthouse"])), tmp_path / "out", verify="off")
+    done = run("chat-check", tmp_path / "src", tmp_path / "out")
+    assert done.exit_code == 0, done.output
 
 
 def test_a_prompt_that_new_tokens_shorten_is_the_same_text(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_transplanted_tokenizer_verifies_later_too(tmp_path: Path) -> None:
     words = tmp_path / "base", tmp_path / "out", "--exactness", "byte"
     done = verify(*words)
     assert isinstance(done.exception, CannotJudge), "rows that only the donor explains win, and the donor is not here"
-    assert "further tokens: nothing -> 174 tokens" in done.output
+    assert "further tokens: nothing -> 174 rows" in done.output
     done = verify(*words, "--other-rows")
     assert done.exit_code == 0, done.output
     assert "tokens that both vocabularies have" in done.output

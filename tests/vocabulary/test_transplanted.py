@@ -9,7 +9,7 @@ import pytest
 import convert
 from convert.edits.transplant import transplant_tokenizer
 from convert.edits.vocabulary import Revised, plan_vocabulary
-from surgery.errors import ConversionError
+from surgery.errors import ConversionError, VerificationFailed
 from tests.goldens import golden
 from tests.tokenizer.small import byte_level
 from tests.tokenizer.vendors import auto_tokenizer
@@ -18,6 +18,7 @@ from tests.trained.corpus import ASKED
 from tests.trained.kinds import Kind, kind
 from tests.trained.prompts import WITH_SYSTEM
 from tests.vocabulary.models import llama
+from tests.vocabulary.test_commands import run
 from tests.vocabulary.test_kinds import SMALL, auto_tokenizer_of, model_of, rows_of
 from tests.vocabulary.test_trimmed import CHATML, CODE, written
 
@@ -138,3 +139,29 @@ def test_generation_ends_where_the_donors_settings_and_chat_template_end(tmp_pat
     config = json.loads((tmp_path / "other/config.json").read_text())
     assert config["eos_token_id"] == [theirs[name] for name in ("<|end|>", "<|fim|>", "<|im_end|>")]
     assert not (tmp_path / "other/generation_config.json").exists()
+
+
+@pytest.mark.parametrize("base", [700, 701, [700, 701]], ids=str)
+@pytest.mark.parametrize("donor", [874, 876, [874, 876]], ids=str)
+def test_verify_takes_a_transplant_whose_configs_end_texts_otherwise_than_the_tokenizers(
+    base: Any, donor: Any, tmp_path: Path
+) -> None:
+    """An instruct model's config names <|im_end|> often, and its tokenizer the end of pre-training's documents."""
+    named = {"eos_token": "<|end|>"}
+    byte_level_folder(tmp_path / "base", 700, ("<|end|>", "<|mine|>"), named, bos_token_id=None, eos_token_id=base)
+    byte_level_folder(tmp_path / "donor", 900, MARKS, named, bos_token_id=None, eos_token_id=donor)
+    (tmp_path / "base/generation_config.json").write_text(json.dumps({"eos_token_id": base}))
+    transplanted(tmp_path / "base", tmp_path / "donor", tmp_path / "out")
+    done = run("verify", tmp_path / "base", tmp_path / "out", "--other-rows")
+    assert done.exit_code == 0, done.output
+
+
+def test_verify_fails_a_transplant_whose_config_ends_texts_at_a_common_word(tmp_path: Path) -> None:
+    named = {"eos_token": "<|end|>"}
+    byte_level_folder(tmp_path / "base", 700, ("<|end|>",), named, bos_token_id=None, eos_token_id=700)
+    byte_level_folder(tmp_path / "donor", 900, MARKS, named, bos_token_id=None, eos_token_id=874)
+    transplanted(tmp_path / "base", tmp_path / "donor", tmp_path / "out")
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    (tmp_path / "out/config.json").write_text(json.dumps({**config, "eos_token_id": 300}))
+    done = run("verify", tmp_path / "base", tmp_path / "out")
+    assert isinstance(done.exception, VerificationFailed) and "eos token" in done.output

@@ -9,7 +9,7 @@ from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
 from convert.validate.vocabulary import JSON, SAMPLES, SETTINGS
 from surgery.errors import ConversionError, listed, show
-from surgery.tokenizer.facts import is_byte_level, token_text
+from surgery.tokenizer.facts import Tokenizer, is_byte_level, token_text
 from surgery.tokenizer.sources import SentencePieceModel
 
 _ROLES = ("bos", "eos", "pad", "unk")
@@ -190,7 +190,7 @@ def round_trip(subject: Subject) -> Iterator[Found]:
     lost = []
     for text in SAMPLES:
         back = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids, skip_special_tokens=False)
-        if back.strip() != text.strip() and not _unknown(subject, text):
+        if back.strip() != text.strip() and not _unknown(subject, tokenizer, text):
             lost.append(f"{show(text, 40)} became {show(back, 40)}")
     if lost:
         yield Found(JSON, f"{len(lost)} of {len(SAMPLES)} samples: {listed(lost, 2)}")
@@ -229,18 +229,21 @@ def pad_is_eos(subject: Subject) -> Iterator[Found]:
 
 
 def _sentencepiece(pieces: SentencePieceModel) -> Any:
-    """The library's engine of a model, or its refusal."""
+    """The library's engine of a model, once it has encoded the samples; or its refusal."""
     from surgery.tokenizer.processor import processor
 
     try:
-        return processor(pieces.data)
+        found = processor(pieces.data)
+        for text in SAMPLES:
+            found.encode(text)
     except ConversionError as error:
         return error
+    return found
 
 
-def _unknown(subject: Subject, text: str) -> bool:
+def _unknown(subject: Subject, tokenizer: Tokenizer, text: str) -> bool:
     """Whether the vocabulary has no way to spell a text, which then cannot come back."""
     unk: Any = subject.vocabulary.named("unk")
     fast: Mapping[str, Any] = subject.vocabulary.fast.value["model"] if subject.vocabulary.fast else {}
     unk = unk if unk is not None else subject.vocabulary.ids.get(str(fast.get("unk_token")))
-    return unk is not None and unk in subject.vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+    return unk is not None and unk in tokenizer.encode(text, add_special_tokens=False).ids

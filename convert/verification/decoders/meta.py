@@ -90,7 +90,9 @@ class Meta(Trunk):
         shards = self._shards("tok_embeddings")
         if sum(self.weights.shape(shard)[1] for shard in shards) == self.hidden:
             return torch.cat([self.weights.embed(ids, shard) for shard in shards], -1)
-        height = self.weights.shape(shards[0])[0]
+        height, width = self.weights.shape(shards[0])
+        if width != self.hidden:
+            raise ConversionError(f"params.json says dim {self.hidden}, and {shards[0]} is {width} wide.")
         found = torch.zeros((*ids.shape, self.hidden), dtype=self.weights.compute, device=self.weights.device)
         for rank, shard in enumerate(shards):
             here = ids // height == rank
