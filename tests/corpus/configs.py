@@ -61,7 +61,7 @@ CASES = (
     refused("cfg_fewer_layers", "fewer layers than there are",
             _said(lambda good: {"num_hidden_layers": good.layers - 1}), "layers"),
     refused("cfg_wrong_family", "the config of another family",
-            _said(lambda good: _LLAMA if good.family == "baichuan" else _BAICHUAN), "missing|unexpected"),
+            _said(lambda good: _LLAMA if good.family == "baichuan" else _BAICHUAN), "missing|unexpected|not one of"),
     refused("cfg_unknown_arch", "a family that nobody knows",
             _said(lambda good: {"architectures": ["StrangeForCausalLM"], "model_type": "strange"}), "famil"),
     refused("cfg_nan_eps", "a number that is none, as Python's json reads it",

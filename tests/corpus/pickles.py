@@ -98,9 +98,9 @@ class Archive:
 
 def archive(tensors: Mapping[str, Stored], told: Callable[[str, View], View] = lambda name, seen: seen) -> Archive:
     """The archive of good tensors, of which the pickle tells what `told` makes of the truth."""
-    views = [(name, told(name, view(str(at), stored))) for at, (name, stored) in enumerate(tensors.items())]
-    records = {seen.key: stored.data for (_, seen), stored in zip(views, tensors.values(), strict=True)}
-    return Archive(b"".join(text(name) + seen.instructions() for name, seen in views), records)
+    views = {name: view(str(at), stored) for at, (name, stored) in enumerate(tensors.items())}
+    records = {seen.key: tensors[name].data for name, seen in views.items()}
+    return Archive(b"".join(text(name) + told(name, seen).instructions() for name, seen in views.items()), records)
 
 
 def zipped(entries: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
