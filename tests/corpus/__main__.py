@@ -41,7 +41,8 @@ def main() -> int:
                         for what in found:
                             print(f"WRONG {case.name} ({half}, --verify {verify}): {what}", flush=True)
     print("", f"{'':20}" + "".join(f"{'--verify ' + verify:>16}" for verify in VERIFY), sep="\n")
-    for key in dict.fromkeys(key for key, _ in tried):
+    seen = dict.fromkeys(key for key, _ in tried)  # the groups, then the ways to end, then all
+    for key in sorted(seen, key=lambda key: (key == "all", key not in GROUPS)):
         counts = (f"{right[key, verify]} / {tried[key, verify]}" for verify in VERIFY)
         print(f"{key:20}" + "".join(f"{each:>16}" for each in counts))
     if out:

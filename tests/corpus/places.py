@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 
-from tests.corpus.case import refused, taken, unsafe
+from tests.corpus.case import refused, taken, unreadable, unsafe
 from tests.corpus.files import laid_out
 from tests.corpus.good import Good
 from tests.corpus.pickles import archive, called, text, whole
@@ -87,8 +87,8 @@ CASES = (
     refused("fs_shard_devzero", "a file without an end",
             lambda good: good.link(good.hit(), good.one_of("/dev/zero", "/dev/urandom")), "regular file|outside"),
     refused("fs_fifo", "a pipe, which waits for somebody to write", _pipe, "regular file"),
-    refused("fs_unreadable_shard", "a shard that this user may not read", lambda good: (good.folder / good.hit()).chmod(0),
-            "ermission", unprivileged=True),
+    unreadable("fs_unreadable_shard", "a shard that this user may not read", lambda good: (good.folder / good.hit()).chmod(0),
+               "permission"),
     taken("fs_extra_junk", "scripts, secrets, states of a training and a large file beside the weights", _junk),
     taken("fs_sidecar_bad_names", "names with line ends, other directions and bytes of no encoding", _names),
     refused("fs_no_weights", "everything but weights", lambda good: good.around(), "no weight"),

@@ -21,7 +21,8 @@ CASES = {case.name: case for cases in GROUPS.values() for case in cases}
 SAMPLE = (
     "st_truncated_at_tensor_edge", "st_dup_key_escaped", "st_shape_wraps_to_size", "st_name_control", "sem_missing_tensor",
     "sem_inf", "idx_traversal", "idx_total_size_wrong", "cfg_deep", "cfg_auto_map_local_code", "fs_tokenizer_symlink_outside",
-    "fs_fifo", "bin_stack_global", "bin_two_data_pkl", "bin_expand_bomb", "ok_bin_shared_storage",
+    "fs_fifo", "fs_unreadable_shard", "bin_stack_global", "bin_two_data_pkl", "bin_expand_bomb",
+    "ok_bin_shared_storage",
 )  # fmt: skip
 PARTS = 3  # of a half and a way to verify, each below a minute on one core
 
