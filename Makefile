@@ -9,6 +9,7 @@
 #   make differential   thousands of small checkpoints, judged by transformers and peft; writes docs/differential.md (minutes)
 #   make fuzz       mutations of good files, put to every reader of a stranger's (ARGS="--seconds 600 --only pickle")
 #   make odd        odd values at every key of every document, through every command; ARGS="--count 200" for a sample (hours)
+#   make corpus     bad, hostile, and odd but good checkpoints, each as it must end, verified and not             (minutes)
 #   make names      seconds and memory over a checkpoint of 200,000 tensors (benchmarks/README.md)
 #   make faults      kills, lost power, full disks, changing sources, on every path; ARGS="--points 5" for fewer (hours)
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
@@ -27,7 +28,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential fuzz faults odd lint types bench names clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential fuzz faults odd corpus lint types bench names clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -76,6 +77,9 @@ names: $(INSTALLED)
 
 odd: $(INSTALLED)
 	$(BIN)/python -m tests.odd $(ARGS)
+
+corpus: $(INSTALLED)
+	$(BIN)/python -m tests.corpus $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUTSIDERS) demo-output build dist *.egg-info

@@ -39,7 +39,8 @@ def discrepancy(found: Tensor, expected: Tensor) -> float:
 def perturbed(x: Tensor, generator: torch.Generator, relative: float = _PROBE) -> Tensor:
     """`x` with noise of a relative size at every position."""
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-    return x + relative * x.square().mean(-1, keepdim=True).sqrt() * noise
+    size = x.double().square().mean(-1, keepdim=True).sqrt()  # float32 has no square of 1e20
+    return x + relative * size.to(x) * noise
 
 
 def sub_block(

@@ -316,3 +316,15 @@ def test_every_kind_of_architecture_is_the_same_function_as_itself(name: str):
 def test_prompts_stay_within_the_shorter_context():
     verdict = judged("llama-mha", lambda tensors, config: config.update(max_position_embeddings=20))
     assert verdict.passed and verdict.logits.positions == 4 * 20
+
+
+def test_a_function_whose_values_have_no_square_in_float32_is_still_the_same() -> None:
+    def far_out(name: str) -> Tensors:
+        tensors, _ = loaded("llama-mha")
+        tensors[name] = tensors[name].float()
+        tensors[name].view(-1)[1] = -1e30
+        return tensors
+
+    for name in ("model.layers.0.self_attn.o_proj.weight", "model.layers.0.mlp.down_proj.weight"):
+        source, output = (decoder_for(loaded("llama-mha")[1], held(far_out(name))) for _ in "ab")
+        assert judge(source, output, exactness="byte").passed
