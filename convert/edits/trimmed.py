@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,12 +19,13 @@ from mappings.tokenizers import recipe_for
 from surgery.errors import ConversionError
 from surgery.tokenizer.adapt import configuration, read_object
 from surgery.tokenizer.export import dumped, export
-from surgery.tokenizer.facts import encoder, token_text
+from surgery.tokenizer.facts import Encode, encoder, token_text
 from surgery.tokenizer.fewer import agrees, fewer_pieces, recut
 from surgery.tokenizer.grow import as_tokenizer_json
 from surgery.tokenizer.kept import Same, same, whole
 from surgery.tokenizer.named import named_texts, renumbered_config
 from surgery.tokenizer.probe import PROBE, SAMPLES
+from surgery.tokenizer.processor import processor
 from surgery.tokenizer.sources import spelled_ids
 from surgery.tokenizer.trim import Trim, kept_ids, trim
 from surgery.tokenizer.written import own_words, prompts
@@ -95,7 +97,9 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
     value, ids = before.value, spelled_ids(before.value)
     tokenizer = whole(value)
     plain = encoder(tokenizer)
-    others = (encoder(whole(before.also)),) if before.also is not None else ()
+    others = [encoder(whole(before.also))] if before.also is not None else []
+    if before.pieces is not None:
+        others.append(_between(before.pieces, (token["content"] for token in value.get("added_tokens") or ())))
     used = {token for text in texts for cut in (plain, *others) for token in cut(text)}
     if not used:
         raise ConversionError("the corpus has no text, so there is nothing that the vocabulary could be trimmed to.")
@@ -132,6 +136,13 @@ def smaller(before: Whole, texts: Iterable[str], named: frozenset[int]) -> Trimm
             *(f"  {n:<16} {len(tokenizer.encode(t).ids)} -> {len(after.encode(t).ids)}" for n, t in SAMPLES.items()),
         ),
     )
+
+
+def _between(model: bytes, names: Iterable[str]) -> Encode:
+    """What programs that run the SentencePiece model give a text with special tokens inside: each stretch is cut by itself."""
+    pieces, marks = processor(model), sorted(names, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, marks)) or r"(?!)")
+    return lambda text: [token for part in pattern.split(text) for token in pieces.encode(part)] if pattern.search(text) else []
 
 
 def _recut(made: Trim, before: bytes | None, pieces: bytes | None) -> tuple[Trim, ...]:

@@ -132,7 +132,7 @@ def test_a_tokenizer_that_a_class_reads_otherwise_is_trimmed_as_its_users_have_i
     assert [before(text, add_special_tokens=False)["input_ids"] for text in texts] != [ids(own, text) for text in texts]
     for text in texts:
         assert [revised.shared[0][token] for token in after(text)["input_ids"]] == before(text)["input_ids"]
-    assert any("LlamaTokenizer, which users of this model get" in line for line in revised.lines)
+    assert any("otherwise than the source's files say (LlamaTokenizer)" in line for line in revised.lines)
 
 
 def test_a_unigram_vocabulary_without_bytes_keeps_its_characters(tmp_path: Path) -> None:
