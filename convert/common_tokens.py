@@ -102,12 +102,12 @@ class Vocabularies:
         return self.edit == _REPLACING
 
     def ends(self, config: Mapping[str, Any]) -> bool:
-        """Whether the tokens that begin and end texts by the output's ``config`` are special tokens of its tokenizer.
+        """Whether what begins and ends texts by the output's ``config`` are special tokens, where its tokenizer names such.
 
         Which of them is another matter: the tokenizers of instruct models name the end of a document, their configs that of an
         answer.
         """
-        stated = [config.get(f"{part}_token_id") for part in _NAMED]
+        stated = [config.get(f"{part}_token_id") for part in _NAMED if self.other.parts[part] is not None]
         ids = [one for value in stated if value is not None for one in (value if isinstance(value, list) else [value])]
         marks = {token["id"] for token in self.other.table.get("added_tokens") or () if token.get("special", True)}
         return all(type(one) is int and (one in marks or one in self.other.parts.values()) for one in ids)
