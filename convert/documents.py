@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from convert.checkpoint import Checkpoint
-from convert.checkpoint.documents import read_json
+from convert.checkpoint.documents import is_legal, read_json
 
 #: settings that only sampling reads: transformers 5 refuses to save them beside do_sample = false
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _DROPPED = ("transformers_version", "_from_model_config")
-_LICENCES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING")
 _REWRITTEN = frozenset({"config.json", "generation_config.json", "README.md"})
 
 
@@ -40,4 +39,4 @@ def is_licence(name: str) -> bool:
     >>> is_licence("LICENSE"), is_licence("USE_POLICY.md"), is_licence("tokenizer.json")
     (True, True, False)
     """
-    return name.upper().startswith(_LICENCES) or "LICENSE" in name.upper() or name.endswith(".pdf")
+    return is_legal(name)
