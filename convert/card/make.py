@@ -13,10 +13,10 @@ from convert.card.metadata import Wishes, metadata
 from convert.card.text import made_part, merged, safe_title
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact
-from convert.validate.card_text import block
+from convert.validate.card_text import TOLD, block
 from convert.validate.rules.files import right_mode
 from convert.validate.subject import Subject
-from convert.validate.under import TOLD, Under, of_source, texts, under
+from convert.validate.under import Under, of_source, texts, under
 from surgery.errors import ConversionError, StorageFailed, show
 from surgery.model import Model
 

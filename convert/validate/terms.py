@@ -223,6 +223,8 @@ TERMS: dict[str, Terms] = {
 
 def by_statement(licence: str, name: str) -> Terms | None:
     """The licence that a card states by its id, or by license_name where the id is "other"."""
+    if licence == "unknown":
+        return None
     if licence != "other":
         return next((terms for terms in TERMS.values() if licence in terms.ids), None)
     return next((terms for terms in TERMS.values() if terms.is_called(name)), None)

@@ -12,9 +12,6 @@ from convert.validate.terms import Strictness, Terms, by_statement, strictest
 if TYPE_CHECKING:
     from convert.validate.subject import Subject
 
-#: what a card says of licences and origin, and a manifest keeps of the source's card
-TOLD = ("license", "license_name", "base_model")
-
 
 @dataclass(frozen=True)
 class Part:
@@ -23,6 +20,7 @@ class Part:
     terms: Terms
     repository: str = ""
     base: str = ""  # the base model on the card that leads to it
+    source: str = ""  # where that was read
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,10 @@ def under(bases: Iterable[str], licence: str, name: str, cards: Mapping[str, Map
 
 def _of(name: str, base: str, cards: Mapping[str, Mapping[str, Any]]) -> Iterator[Part]:
     rows = lineage(name)
-    yield from (Part(row.terms, known, base) for known, row in rows)
+    yield from (Part(row.terms, known, base, row.source) for known, row in rows)
     card = cards.get(name, {})
     if not rows and (stated := by_statement(_text(card, "license"), _text(card, "license_name"))) is not None:
-        yield Part(stated, name, base)
+        yield Part(stated, name, base, "the card that the source came with")
     rest = {known: told for known, told in cards.items() if known != name}
     for older in texts(card.get("base_model")):
         if older not in [known for known, _ in rows] and older != name:

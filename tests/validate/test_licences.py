@@ -230,6 +230,15 @@ def test_a_licence_that_only_the_card_names_is_known_by_its_name(name: str, lice
     assert [part.terms for part in found.parts] == [TERMS[licence]]
 
 
+def test_a_licence_that_the_card_calls_unknown_is_nobodys() -> None:
+    assert under(["someone/x"], "unknown", "", {}).parts == ()
+
+
+def test_a_finding_says_where_the_sources_licence_was_read(tmp_path: Path) -> None:
+    found = told(tmp_path, card(license="mit", base_model="Qwen/Qwen-1_8B"))
+    assert "(other; LICENSE, commit 82c8589)" in found["licence-changed"][0]
+
+
 def test_only_the_smallest_of_the_first_qwen_is_for_research_alone() -> None:
     research = {row["id"] for row in ROWS if row["id"].startswith("Qwen/Qwen-") and row["licence"] == "tongyi-research"}
     assert research == {"Qwen/Qwen-1_8B", "Qwen/Qwen-1_8B-Chat"}

@@ -17,8 +17,8 @@ README = "README.md"
 _TABLE = "convert.validate.terms and convert.validate.published, each entry with its source"
 _NOTICE_FILE = re.compile(r"(?i).*notice.*")
 _SAYS_CHANGED = re.compile(r"(?i)\b(changed|modified|modifications?|converted|conversion)\b|修改|转换")
-#: phrases by which the texts of licences are known, by the ids that a card may state for them
-_TEXTS = {terms.text: terms.ids for terms in TERMS.values() if terms.text}
+#: licences by the phrases by which their texts are known
+_TEXTS = {terms.text: terms for terms in TERMS.values() if terms.text}
 
 
 @rule(
@@ -86,17 +86,19 @@ def licence_copy(subject: Subject) -> Iterator[Found]:
     source="the licences' own texts",
 )  # fmt: skip
 def licence_text_differs(subject: Subject) -> Iterator[Found]:
-    stated, of_code = set(subject.card.texts("license")), []
-    under = subject.under.terms
+    stated, under = set(subject.card.texts("license")), subject.under.terms
+    others: list[tuple[str, list[Terms]]] = []
     for name, text in _texts(subject).items():
         if _NOTICE_FILE.fullmatch(name) is not None:
             continue
-        recognised = {key for phrase, ids in _TEXTS.items() if re.search(phrase, text) for key in ids}
-        if not recognised or recognised & stated or any(t.text and re.search(t.text, text) for t in under):
-            return  # a vendor's second file, of its code
-        of_code.append((name, recognised))
-    for name, recognised in of_code if stated else ():
-        yield Found(name, f"it is the text of {listed(sorted(recognised))}; the card says {listed(sorted(stated))}")
+        recognised = [terms for phrase, terms in _TEXTS.items() if re.search(phrase, text)]
+        ours = any(stated & {*terms.ids} for terms in recognised)
+        if not recognised or ours or any(terms.text and re.search(terms.text, text) for terms in under):
+            return  # what else is there is of the vendor's code
+        others.append((name, recognised))
+    for name, recognised in others if stated else ():
+        is_of = listed(terms.name for terms in recognised)
+        yield Found(name, f"it is the text of the {is_of}; the card says {listed(map(show, sorted(stated)))}")
 
 
 @rule(
@@ -209,7 +211,7 @@ def _loose(subject: Subject) -> bool:
 def _told(part: Part) -> str:
     origin = "" if part.repository in ("", part.base) else f", from which {show(part.base)} was made,"
     ids = listed([*part.terms.ids])
-    return f"{show(part.repository)}{origin} is under the {part.terms.name} ({ids})"
+    return f"{show(part.repository)}{origin} is under the {part.terms.name} ({ids}; {part.source})"
 
 
 def _without_text(subject: Subject, *, permissive: bool) -> Iterator[Found]:
