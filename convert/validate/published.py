@@ -49,7 +49,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("{tatsu-lab/alpaca-7b-wdiff,tatsu-lab/alpaca-7b,chavinlo/alpaca-native,chavinlo/alpaca-13b}", "llama1",
               "Stanford Alpaca README: research only, from LLaMA", "huggyllama/llama-7b"),
     Published("hfl/chinese-{llama,alpaca}-{,plus-,pro-}lora-{7b,13b,33b}", "apache",
-              "the card's license; its base is LLaMA 1, and Chinese-LLaMA-Alpaca issue 29: not for commercial use",
+              "the card's license; its base is LLaMA 1, and Chinese-LLaMA-Alpaca #29: not for commercial use",
               "huggyllama/llama-7b"),
     Published("meta-llama/Llama-2-{7b,13b,70b}{,-chat}{,-hf}", "llama2", _LLAMA),
     Published("{meta-llama,codellama}/CodeLlama-{7b,13b,34b,70b}{,-Python,-Instruct}{,-hf}", "llama2", _LLAMA),

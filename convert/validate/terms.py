@@ -112,7 +112,7 @@ TERMS: dict[str, Terms] = {
     ),
     "baichuan7b": Terms(
         "Baichuan-7B model licence", ("other",),
-        "Baichuan-7B repository: baichuan-7B 模型许可协议.pdf, 2.2 as open-llms issue 49 of June 2023 quotes it",
+        "Baichuan-7B repository: baichuan-7B 模型许可协议.pdf, 2.2 as eugeneyan/open-llms #49 of June 2023 quotes it",
         Strictness.REGISTERED, read=False, named=r"baichuan-?7b", text=r"(?i)baichuan-?7b\s*模型许可协议",
         duties=("commercial use only after registration with the licensor and its written authorisation",),
     ),
