@@ -138,6 +138,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("openbmb/{MiniCPM4-0.5B,MiniCPM4-8B,MiniCPM5-1B}", "apache", _CARD),
     Published("internlm/internlm-{,chat-}{7b,20b}{,-8k,-v1_1}", "internlm", "README, commits 542fec0 and 297f4f6"),
     Published("internlm/internlm2-{,base-,chat-,math-,math-base-}{1_8b,7b,20b}{,-sft}", "internlm", "README, License"),
+    Published("internlm/internlm2_5-7b{,-chat,-chat-1m}", "internlm", "README, License, commit 4434a5f of the chat model"),
     Published("KnutJaegersberg/internlm-20b-llama", "internlm", "README: license_name internlm", "internlm/internlm-20b"),
     Published("{chargoddard,bartowski}/internlm2-7b-llama", "internlm", "README: license other", "internlm/internlm2-7b"),
     Published("BAAI/{Aquila-7B,AquilaChat-7B,AquilaCode-py,AquilaCode-multi}", "aquila", "README, License"),
