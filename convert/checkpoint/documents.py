@@ -140,7 +140,8 @@ _CARRIED = re.compile(
 #: words in the names of licences, terms and notices, in the languages in which vendors publish
 _LEGAL_WORD = (
     r"licen[cs]|notice|(?<![a-z])terms(?![a-z])|polic(?:y|ies)|agreement|copying|copyright|(?<![a-z])legal|disclaimer|patents?"
-    r"|(?<![a-z])authors(?![a-z])|attribution|许可|許可|协议|協議|条款|條款|声明|聲明|政策|授权|ライセンス|規約"
+    r"|(?<![a-z])authors(?![a-z])|attribution|(?<![a-z])eula(?![a-z])"
+    r"|acceptable.?use|responsible.?use|许可|許可|协议|協議|条款|條款|声明|聲明|政策|授权|ライセンス|規約"
 )
 _LEGAL = re.compile(_LEGAL_WORD, re.IGNORECASE)
 _NEVER_CARRIED = (".py", ".pyc", ".so", ".sh", ".bin", ".pt", ".pth", ".pkl", ".safetensors", ".incomplete", ".part")

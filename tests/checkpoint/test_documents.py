@@ -95,7 +95,8 @@ def test_a_config_must_be_an_object(tmp_path: Path, data: bytes) -> None:
         "Baichuan2 模型社区许可协议.pdf", "《MiniCPM模型商用许可协议》.md", "TERMS_OF_USE.md", "Gemma_Terms_of_Use.md",
         "MODEL_LICENSE", "LICENSE-CODE", "LICENSE-MODEL", "Tongyi Qianwen LICENSE AGREEMENT",
         "BAAI-Aquila-Model-License -Agreement.pdf",
-        "ACCEPTABLE_USE_POLICY.txt", "COPYRIGHT", "LICENSE.MIT", "Prohibited Use Policy.pdf", "Skywork 模型社区许可协议.pdf",
+        "ACCEPTABLE_USE_POLICY.txt", "acceptable_use.md", "EULA.txt", "Responsible-Use-Guide.pdf",
+        "COPYRIGHT", "LICENSE.MIT", "Prohibited Use Policy.pdf", "Skywork 模型社区许可协议.pdf",
     ],
 )  # fmt: skip
 def test_documents_are_carried(name: str) -> None:
