@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from convert.checkpoint import Checkpoint
-from convert.checkpoint.documents import read_json
+from convert.checkpoint import Checkpoint, read_bytes
+from convert.checkpoint.documents import is_legal, read_json
+from convert.validate.card_text import TOLD, read_card
 
 #: settings that only sampling reads: transformers 5 refuses to save them beside do_sample = false
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _DROPPED = ("transformers_version", "_from_model_config")
-_LICENCES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING")
+_LARGEST_CARD, _MOST, _LONGEST = 1 << 20, 32, 256  # bytes read; texts of a key and letters of each that are kept
 _REWRITTEN = frozenset({"config.json", "generation_config.json", "README.md"})
 
 
@@ -40,4 +41,14 @@ def is_licence(name: str) -> bool:
     >>> is_licence("LICENSE"), is_licence("USE_POLICY.md"), is_licence("tokenizer.json")
     (True, True, False)
     """
-    return name.upper().startswith(_LICENCES) or "LICENSE" in name.upper() or name.endswith(".pdf")
+    return is_legal(name)
+
+
+def source_card(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    """What the source's own card says of its licence and of what it was made from; nothing where it is damaged or absent."""
+    readme = checkpoint.documents.get("README.md")
+    if readme is None or readme.size > _LARGEST_CARD:
+        return {}
+    card = read_card(read_bytes(readme).decode("utf-8", "replace"))
+    told = {key: [text for text in card.texts(key) if len(text) <= _LONGEST][:_MOST] for key in TOLD}
+    return {key: texts for key, texts in told.items() if texts}

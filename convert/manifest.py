@@ -34,6 +34,7 @@ def manifest(
             "version": VERSION,
             "source": {
                 "family": plan.source,
+                **({"card": dict(plan.card)} if plan.card else {}),
                 "files": [
                     {"name": f.name, "size": f.size, **({"sha256": f.sha256} if f.sha256 else {})}
                     for _, f in sorted(plan.checkpoint.files.items())

@@ -142,6 +142,7 @@ class Plan:
     passes: tuple[str, ...] = ()  # names of those that made the model what the target expresses
     limited: bool = False  # whether one of them keeps the function only up to the context that the output states
     wish: Wish | None = None  # None: the bytes were moved without reading them as a model
+    card: Mapping[str, Any] = field(default_factory=dict)  # what the source's card says of its licence and its base models
 
     @cached_property
     def nbytes(self) -> int:

@@ -11,7 +11,7 @@ from convert.checkpoint import Checkpoint, open_sources, refuse_quantised
 from convert.checkpoint.reading import same_values
 from convert.consumers import served
 from convert.containers import CONTAINERS
-from convert.documents import carried, generation_config, is_licence
+from convert.documents import carried, generation_config, is_licence, source_card
 from convert.planning import SHARD_SIZE, OutputFile, Plan, TokenizerPlan, document, weakest
 from convert.tokenizing import How, has_tokenizer
 from convert.wish import Wish
@@ -301,6 +301,7 @@ def _assemble(
         passes=tuple(p.name for p in passes),
         limited=any(p.up_to_context for p in passes),
         wish=_wish(*made_of, options) if made_of is not None else None,
+        card=source_card(checkpoint),
     )
 
 

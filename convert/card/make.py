@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from convert.card.metadata import Wishes, metadata
 from convert.card.text import made_part, merged, safe_title
 from convert.checkpoint import open_checkpoint
 from convert.prepare import open_artefact
-from convert.validate.card_text import block
+from convert.validate.card_text import TOLD, block
 from convert.validate.rules.files import right_mode
 from convert.validate.subject import Subject
+from convert.validate.under import Under, of_source, texts, under
 from surgery.errors import ConversionError, StorageFailed, show
 from surgery.model import Artefact
 
@@ -48,9 +51,9 @@ def make_card(source: str | Path, out: str | Path, wishes: Wishes | None = None)
         )
     data, notes = metadata(wishes, result.card, origin, result)
     body = result.card.body if result.card.present else f"# {safe_title(wishes.name or result.path.name)}\n"
-    text = merged(body, made_part(origin, result, data, _artefact(out, wishes.variant)))
-    if result.card.unclosed:
-        notes = (*notes, _UNCLOSED)
+    found = _under(data, origin)
+    text = merged(body, made_part(origin, result, data, _artefact(out, wishes.variant), found))
+    notes = (*notes, *_licence_notes(data, found), *((_UNCLOSED,) if result.card.unclosed else ()))
     head = f"---\n{block(data, result.card, origin.card)}\n---\n\n"
     end = "\r\n" if "\r\n" in body else "\n"
     return Made(head.replace("\n", end) + text.lstrip("\n\r"), notes)
@@ -67,6 +70,24 @@ def write_card(out: str | Path, made: Made) -> Path:
     except OSError as error:
         raise StorageFailed(f"{show(str(path))} cannot be written: {error.strerror}. Nothing was changed.") from error
     return path
+
+
+def _under(data: Mapping[str, Any], source: Subject) -> Under:
+    """The licences that hold, by the block and by what the source's own card says."""
+    bases = texts(data.get("base_model"))
+    told = {key: source.card.data[key] for key in TOLD if key in source.card.data}
+    licence, name = (next(iter(texts(data.get(key))), "") for key in ("license", "license_name"))
+    return under(bases, licence, name, of_source(bases, told))
+
+
+def _licence_notes(data: Mapping[str, Any], found: Under) -> list[str]:
+    """What is unknown, and what holds although the block states something looser."""
+    notes = [f"the licence of {show(base)} is unknown: read its card" for base in found.unknown]
+    name = next(iter(texts(data.get("license_name"))), "")
+    stated = [licence for licence in texts(data.get("license")) if any(p.terms.accepts(licence, name) for p in found.holding)]
+    for part in found.holding if data.get("license") and not stated else ():
+        notes.append(f"{show(part.repository)} is under the {part.terms.name}, which holds for what was made from it too")
+    return notes
 
 
 def _artefact(out: str | Path, variant: str | None) -> Artefact | None:

@@ -8,12 +8,14 @@ from math import prod
 from typing import Any
 
 from convert.card.exactness import exactness
+from convert.checkpoint.documents import is_legal
 from convert.report import size
 from convert.sizing import needs
 from convert.validate.rule import CONSUMERS
 from convert.validate.rules import rules
 from convert.validate.subject import Subject
-from surgery.errors import show
+from convert.validate.under import Under
+from surgery.errors import listed, show
 from surgery.model import Artefact
 
 BEGIN = "<!-- weightsmith: from here on made from facts by `weightsmith card`; made again, this part is replaced -->"
@@ -32,12 +34,12 @@ def merged(body: str, part: str) -> str:
     return f"{body.rstrip()}\n\n{part}\n" if body.strip() else f"{part}\n"
 
 
-def made_part(source: Subject, out: Subject, data: Mapping[str, Any], artefact: Artefact | None) -> str:
-    """Origin, verification, licence, loading and sizes, as far as each is known."""
+def made_part(source: Subject, out: Subject, data: Mapping[str, Any], artefact: Artefact | None, found: Under) -> str:
+    """Origin, verification, licence, loading and sizes, as far as each is known; ``found`` are the licences that hold."""
     sections = [
         _section("Origin", _origin(source, out, data)),
         _section("Verification", _verification(out)),
-        _section("Licence", _licence(out, data)),
+        _section("Licence", _licence(out, data, found)),
         _section("How to load it", _loading(out)),
         _section("Sizes", _sizes(out, artefact)),
     ]
@@ -84,13 +86,30 @@ def _verification(out: Subject) -> Iterator[str]:
         yield f"Tokenizer: {tokenizer.get('tokens')} tokens, {tokenizer.get('check')}."
 
 
-def _licence(out: Subject, data: Mapping[str, Any]) -> Iterator[str]:
+def _licence(out: Subject, data: Mapping[str, Any], found: Under) -> Iterator[str]:
     named = data.get("license_name") if data.get("license") == "other" else data.get("license")
     if named:
         yield f"The weights stay under their source's licence, `{named}`: converting changes the form, not the terms."
-    files = [n for n in sorted(out.files) if re.match(r"(?i)(licen[cs]e|notice|use_policy|copying)", n)]
+    for part in found.parts:
+        if part.repository and part.repository != part.base:
+            yield f"`{part.base}` was made from `{part.repository}`, whose {part.terms.name} goes on to hold as well."
+    if len(found.bases) > 1 and len(found.terms) > 1:
+        parts = "; ".join(f"`{part.repository}`: {part.terms.name}" for part in found.parts if part.repository)
+        yield f"Parts and their licences: {parts}. The strictest holds for all: {listed(p.terms.name for p in found.holding)}."
+    if shown := list(dict.fromkeys(terms.built_with[0] for terms in found.terms if terms.built_with)):
+        yield f"**{'. '.join(shown)}.**"
+    if out.provenance:
+        yield _changed(out)
+    files = [name for name in sorted(out.files) if "/" not in name and is_legal(name)]
     if files:
-        yield f"Its text: {', '.join(f'[{name}]({name})' for name in files)}."
+        yield f"Its text: {', '.join(f'[{name}](<{name}>)' for name in files)}."
+
+
+def _changed(out: Subject) -> str:
+    """What licences want a changed copy to say: that and which files were changed."""
+    written = [str(entry.get("name")) for entry in out.provenance.get("outputs") or ()]
+    config = [out.config_name] if out.config_name in out.files else []
+    return f"Changed files: {listed([*written, *config], 4)} were changed from the source by this conversion (see Origin)."
 
 
 def _loading(out: Subject) -> Iterator[str]:

@@ -134,17 +134,35 @@ _CARRIED = re.compile(
     r"|tokenizer(_config)?\.json|special_tokens_map\.json|added_tokens\.json|tekken\.json"
     r"|vocab\.(json|txt|bpe)|encoder\.json|merges\.txt|[\w.\-]+\.(model|tiktoken|vocab)"
     r"|chat_template[\w.\-]*\.(jinja|json)"
-    r"|(pre)?processor_config\.json|video_preprocessor_config\.json"
-    r"|(?i:[^/]*(licen[cs]e|notice|use_policy|copying)[^/]*?(\.(md|txt|pdf|rst|html))?|readme\.(md|txt))",
+    r"|(pre)?processor_config\.json|video_preprocessor_config\.json|(?i:readme\.(md|txt))",
     re.ASCII,
 )
+#: words in the names of licences, terms and notices, in the languages in which vendors publish
+_LEGAL_WORD = (
+    r"licen[cs]|notice|(?<![a-z])terms(?![a-z])|polic(?:y|ies)|agreement|copying|copyright|(?<![a-z])legal|disclaimer|patents?"
+    r"|(?<![a-z])authors(?![a-z])|attribution|(?<![a-z])eula(?![a-z])"
+    r"|acceptable.?use|responsible.?use|许可|許可|协议|協議|条款|條款|声明|聲明|政策|授权|ライセンス|規約"
+)
+_LEGAL = re.compile(_LEGAL_WORD, re.IGNORECASE)
 _NEVER_CARRIED = (".py", ".pyc", ".so", ".sh", ".bin", ".pt", ".pth", ".pkl", ".safetensors", ".incomplete", ".part")
+_NO_TEXT = (".index.json", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".gguf", ".onnx", ".h5", ".zip", ".gz", ".tar",
+            ".js", ".cpp", ".cu", ".c", ".h", ".ipynb")  # fmt: skip
 
 
 def is_document(name: str) -> bool:
     """Whether a file of this name is carried along, if it is in the directory."""
     forbidden = name.startswith(".") or name.lower().endswith(_NEVER_CARRIED) or not name.isprintable()
-    return not forbidden and _CARRIED.fullmatch(name) is not None
+    return not forbidden and (_CARRIED.fullmatch(name) is not None or is_legal(name))
+
+
+def is_legal(name: str) -> bool:
+    """Whether a file of this name is a licence, terms or a notice, as vendors call them.
+
+    >>> [is_legal(name) for name in ("MODEL_LICENSE", "baichuan-7B 模型许可协议.pdf", "TERMS_OF_USE.md", "license.py")]
+    [True, True, True, False]
+    """
+    other = name.lower().endswith((*_NEVER_CARRIED, *_NO_TEXT)) or _CARRIED.fullmatch(name) is not None
+    return not other and _LEGAL.search(name) is not None
 
 
 def find_documents(folder: Folder) -> dict[str, SourceFile]:

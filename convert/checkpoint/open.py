@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from surgery.errors import UsageError, listed, show
 
 _OTHER_FORMATS = (".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".nemo", ".ckpt", ".npz", ".distcp", ".tar")
 _OTHER_WEIGHTS = (*_OTHER_FORMATS, *TORCH_SUFFIXES, ".safetensors", ".bin")
+_CODE = (".py", ".pyc", ".so", ".sh", ".cpp", ".cu", ".incomplete", ".part")
+_OURS = frozenset({"config.json", "params.json", "adapter_config.json", "weightsmith.json"})
 
 
 def open_checkpoint(source: str | Path, *, revision: str | None = None) -> Checkpoint:
@@ -99,13 +101,14 @@ def _assembled(folder: Folder, config_name: str, read: Callable[[Mapping[str, An
     config = read_json(found)
     documents = find_documents(folder)
     weights = read(config)
+    used = {config_name, *documents, *weights.indexes, *(file.name for file in weights.files.values())}
     return Checkpoint(
         path=folder.path,
         config=config,
         tensors=weights.tensors,
         files=weights.files,
         documents=documents,
-        warnings=(*weights.warnings, *_code_left_alone(folder, config, config_name)),
+        warnings=(*weights.warnings, *_code_left_alone(folder, config, config_name), *_left_behind(folder, used)),
         config_name=config_name,
         metadata=weights.metadata,
         repository=folder.repository,
@@ -133,6 +136,21 @@ def _code_left_alone(folder: Folder, config: Mapping[str, Any], config_name: str
     reasons = [f"auto_map in {config_name}"] if "auto_map" in config else []
     reasons += sorted(printed(name) for name in folder.names if name.endswith(".py"))
     return [f"remote code is not run and not copied ({listed(reasons)})."] if reasons else []
+
+
+def _left_behind(folder: Folder, used: Container[str]) -> list[str]:
+    """Files that nobody here knows, by name: one of them may be a licence that is called like none."""
+    known = (*_OTHER_WEIGHTS, *_CODE, ".index.json")
+    names = [name for name in sorted(folder.names) if name not in used and not name.startswith(".")]
+    left = [name for name in names if name not in _OURS and not name.lower().endswith(known) and (folder.path / name).is_file()]
+    if not left:
+        return []
+    one = len(left) == 1
+    return [
+        f"{listed(map(printed, left), 8)} {'is' if one else 'are'} not carried over: no weights, and not known as part of the "
+        f"tokenizer, the configuration or a licence. Copy {'it' if one else 'them'} if the model or its licence needs "
+        f"{'it' if one else 'them'}."
+    ]
 
 
 def _no_weights(folder: Folder, wanted: list[str]) -> Missing:

@@ -23,13 +23,26 @@ def family_of(artefact: Artefact) -> Family:
 
 
 def documents_with(base: Checkpoint, other: Checkpoint, *, grown: bool) -> tuple[Mapping[str, SourceFile], tuple[str, ...]]:
-    """The documents to carry, and warnings: the tokenizer of what is added, if it has one, in the place of the base's."""
+    """The documents to carry, and warnings: the tokenizer of what is added, if it has one, in the place of the base's.
+
+    The licences of both are carried, since the terms of both hold for what is made of them.
+    """
+    legal, clash = _licences_of(base, other)
     brought = {name: file for name, file in other.documents.items() if name not in _OWN and not is_licence(name)}
     if has_tokenizer(brought):
         kept = {name: file for name, file in base.documents.items() if is_licence(name) or name in _OWN}
-        return {**kept, **brought}, _said(base, other, brought)
+        return {**kept, **legal, **brought}, (*clash, *_said(base, other, brought))
     told = f"{other.path.name} has more tokens than the base and no tokenizer: bring the one it was trained with"
-    return base.documents, (told,) if grown else ()
+    return {**base.documents, **legal}, (*clash, told) if grown else clash
+
+
+def _licences_of(base: Checkpoint, other: Checkpoint) -> tuple[dict[str, SourceFile], tuple[str, ...]]:
+    """The licences of what is added, and a warning where the base has another file of the same name."""
+    legal = {name: file for name, file in other.documents.items() if is_licence(name)}
+    new = {name: file for name, file in legal.items() if name not in base.documents}
+    if not (clash := [name for name in legal if name not in new and _differ(legal[name], base.documents[name])]):
+        return new, ()
+    return new, (f"{listed(clash)} of {other.path.name} is not carried over, as the base's has its name; add it yourself",)
 
 
 def _said(base: Checkpoint, other: Checkpoint, brought: Mapping[str, SourceFile]) -> tuple[str, ...]:

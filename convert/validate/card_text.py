@@ -10,9 +10,11 @@ from typing import Any
 from convert.validate.card_yaml import MOST_VALUES, composed, constructed, nodes_of, written
 from surgery.errors import show
 
-__all__ = ["LARGEST_BLOCK", "MOST_VALUES", "Card", "block", "read_card"]
+__all__ = ["LARGEST_BLOCK", "MOST_VALUES", "TOLD", "Card", "block", "read_card"]
 
 LARGEST_BLOCK = 2 << 20
+#: what a card says of licences and origin
+TOLD = ("license", "license_name", "base_model")
 _OPENED = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n")
 _BLOCK = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 

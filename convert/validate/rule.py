@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "note"]
 Proof = Literal["executed", "read"]
-#: what a rule cannot judge without: the family's table, every weight file, or a vocabulary that can be read
-Need = Literal["table", "files", "vocabulary"]
+#: what a rule cannot judge without: the family's table, every weight file, a vocabulary that can be read, or the licences of
+#: the models that this one was made from
+Need = Literal["table", "files", "vocabulary", "licence"]
 
 #: the programs that a repository can be checked for
 CONSUMERS = ("transformers", "transformers-4", "vllm", "llama.cpp", "mlx")

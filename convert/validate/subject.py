@@ -24,11 +24,12 @@ from convert.validate.expected import Expected, expect
 from convert.validate.rule import Need
 from convert.validate.tree import Entry, walk
 from convert.validate.weights import Index, Weights, read_weights
-from surgery.errors import ConversionError, listed
+from surgery.errors import ConversionError, listed, show
 
 if TYPE_CHECKING:
     from convert.validate.card_text import Card
     from convert.validate.scan import Scan
+    from convert.validate.under import Under
     from convert.validate.vocabulary import Vocabulary
 
 TEXT_LIMIT = 16 << 20
@@ -189,10 +190,25 @@ class Subject:
         if need == "table":
             known = self.expected
             return known.problem if self.config and self.kind != "adapter" and not known.shapes else ""
+        if need == "licence":
+            return self._unknown_licence()
         if need == "files":
             return "not every weight file is there and readable" if self.weights.names and not self.whole else ""
         there = [*self.vocabulary.files, *(["tekken.json"] if "tekken.json" in self.folder.names else [])]
         return f"{listed(there)} cannot be read as a vocabulary" if there and not self.vocabulary.ids else ""
+
+    @cached_property
+    def under(self) -> Under:
+        """The licences that the card speaks of, and those of what the base models were made from."""
+        from convert.validate.under import of_subject
+
+        return of_subject(self)
+
+    def _unknown_licence(self) -> str:
+        if self.provenance and not self.under.bases:
+            return "the card does not name the model that this one was made from; its licence is unknown: read its card"
+        unknown = self.under.unknown
+        return f"the licence of {listed(map(show, unknown))} is unknown: read the source's card" if unknown else ""
 
     @cached_property
     def rows(self) -> int | None:

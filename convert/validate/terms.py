@@ -1,6 +1,7 @@
-"""Licences of model families as facts: who is under them, and what they ask of whoever passes a converted model on.
+"""Licences of models as facts: what each asks of whoever passes a converted model on.
 
-Facts to check a repository against, not legal advice. ``read`` says whether we read the text or only know of it.
+Facts to check a repository against, not legal advice. ``read`` says whether we read the text or only know of it; which
+repository is under which licence stands in ``published``.
 """
 
 from __future__ import annotations
@@ -8,133 +9,229 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Strictness(IntEnum):
+    """How much a licence forbids; of several that meet in one model the highest holds for all of it."""
+
+    PERMISSIVE = 0
+    CONDITIONS = 1  # duties and forbidden uses; commercial use is free
+    REGISTERED = 2  # commercial use only after a form or an application
+    RESEARCH = 3  # no commercial use
 
 
 @dataclass(frozen=True)
 class Terms:
-    """One licence."""
+    """One licence. Where there are several words or sentences, any one of them will do."""
 
     name: str
     ids: tuple[str, ...]  # what the card's `license` may be
-    base: str  # pattern of the base models under it
     source: str
-    read: bool
-    families: tuple[str, ...] = ()  # source families in weightsmith.json that can be under no other
+    strictness: Strictness = Strictness.CONDITIONS
+    read: bool = True
     named: str = ""  # pattern of the card's license_name where `license` is "other"
     text: str = ""  # pattern by which the licence's own text is known
-    copy: bool = False  # a copy of the licence must be passed on
-    notice: str = ""  # sentence that a Notice file must hold
-    built_with: str = ""  # words that the card must show
-    prefix: str = ""  # how the model's name must begin
+    copy: bool = True  # a copy of the licence must be passed on
+    notices: tuple[str, ...] = ()  # sentences that a notice file must hold
+    built_with: tuple[str, ...] = ()  # words that the card must show
+    begins: tuple[str, ...] = ()  # how the model's name must begin
+    within: str = ""  # what the model's name must have in it
+    changes: bool = False  # changed files must say that they were changed
     no_improve: bool = False  # outputs must not improve other language models
     duties: tuple[str, ...] = ()  # what no check can see
 
-    def covers(self, base: str) -> bool:
-        """Whether a base model's repository id is of a model under this licence."""
-        return re.search(self.base, base, re.IGNORECASE) is not None
+    def accepts(self, licence: str, name: str) -> bool:
+        """Whether a card with this `license` and license_name states the licence."""
+        return licence in self.ids or (licence == "other" and self.is_called(name))
+
+    def is_called(self, name: str) -> bool:
+        """Whether a license_name is of this licence."""
+        return bool(self.named) and re.search(self.named, name, re.IGNORECASE) is not None
 
 
-_LLAMA3 = r"(?:meta-llama/|/)(?:Meta-)?Llama-"
-_MAU = "more than 700 million monthly users need a licence of their own from Meta"
-_META = "Meta's LICENSE file of that release"
+_USERS = (
+    "who had more than 700 million monthly users on the day of the release needs a licence of one's own from Meta",
+    "the Acceptable Use Policy holds for every recipient",
+)
+_EUROPE = "multimodal models: no rights are granted to who is domiciled in the European Union (use policy)"
+_QWEN_USERS = "above 100 million monthly users a licence of one's own"
 
-TERMS: tuple[Terms, ...] = (
-    Terms(
-        "Llama 2 Community License", ("llama2",), r"(?:meta-llama/|/)Llama-2-|meta-llama/CodeLlama|codellama/",
-        _META, True, text=r"LLAMA 2 COMMUNITY LICENSE", copy=True, no_improve=True,
-        notice="Llama 2 is licensed under the LLAMA 2 Community License", duties=(_MAU,),
+#: by short names, which ``published`` uses; from here on in the order in which a licence is looked for by its name
+TERMS: dict[str, Terms] = {
+    "apache": Terms(
+        "Apache License 2.0", ("apache-2.0",), "Apache License 2.0, sections 4(a) and 4(b)", Strictness.PERMISSIVE,
+        text=r"Apache License\s+Version 2\.0", changes=True,
     ),
-    Terms(
-        "Llama 3 Community License", ("llama3",), _LLAMA3 + r"3-(?!\d)",
-        _META, True, text=r"META LLAMA 3 COMMUNITY LICENSE", copy=True, no_improve=True,
-        notice="Meta Llama 3 is licensed under the Meta Llama 3 Community License",
-        built_with="Built with Meta Llama 3", prefix="Llama 3", duties=(_MAU,),
+    "mit": Terms(
+        "MIT License", ("mit",), "MIT License, second paragraph", Strictness.PERMISSIVE,
+        text=r"Permission is hereby granted, free of charge, to any person obtaining a copy",
     ),
-    *(
-        Terms(
-            f"Llama {number} Community License", (f"llama{number}",), _LLAMA3 + re.escape(number) + r"-",
-            _META, True, text=rf"LLAMA {re.escape(number)} COMMUNITY LICENSE", copy=True,
-            notice=f"Llama {number} is licensed under the Llama {number} Community License",
-            built_with="Built with Llama", prefix="Llama", duties=(_MAU,),
+    "yi": Terms(
+        "Yi (Apache License 2.0)", ("apache-2.0",), "Yi repository: LICENSE, and README on derivatives of June 2024",
+        Strictness.PERMISSIVE, named=r"^yi\b", text=r"Apache License\s+Version 2\.0", changes=True,
+        duties=(
+            'suggested attribution: "This work is a derivative of [the Yi model you used] by 01.AI, used under the '
+            'Apache 2.0 License."',
+        ),
+    ),
+    "cc-by-sa-4.0": Terms(
+        "CC BY-SA 4.0", ("cc-by-sa-4.0",), "Creative Commons BY-SA 4.0, section 3(a) and 3(b)", read=False, copy=False,
+        changes=True, duties=("adaptations are under the same licence",),
+    ),
+    "llama1": Terms(
+        "LLaMA 1 licence (non-commercial)", ("other",), "Meta's form of March 2023; huggyllama/llama-7b, README",
+        Strictness.RESEARCH, read=False, named=r"^llama(?:-?1)?(?:-license)?$|llama.*(?:non.?commercial|research)", copy=False,
+        duties=("non-commercial research only",),
+    ),
+    "llama2": Terms(
+        "Llama 2 Community License", ("llama2",), "Meta's LICENSE of Llama 2, sections 1.b and 2", named=r"llama-?2",
+        text=r"LLAMA 2 COMMUNITY LICENSE", no_improve=True, duties=_USERS,
+        notices=("Llama 2 is licensed under the LLAMA 2 Community License",),
+    ),
+    **{
+        f"llama{number}": Terms(
+            f"Llama {number} Community License", (f"llama{number}",), f"Meta's LICENSE of Llama {number}, sections 1.b and 2",
+            named=rf"llama-?{re.escape(number)}", text=rf"LLAMA {re.escape(number)} COMMUNITY LICENSE",
+            notices=(f"Llama {number} is licensed under the Llama {number} Community License",),
+            built_with=("Built with Llama",), begins=("Llama", "Meta-Llama"),
+            duties=(*_USERS, *((_EUROPE,) if number in ("3.2", "3.3", "4") else ())),
         )
         for number in ("3.1", "3.2", "3.3", "4")
+    },
+    "llama3": Terms(
+        "Llama 3 Community License", ("llama3",), "Meta's LICENSE of Llama 3, sections 1.b and 2", named=r"llama-?3(?!\.)",
+        text=r"META LLAMA 3 COMMUNITY LICENSE", no_improve=True, duties=_USERS,
+        notices=("Meta Llama 3 is licensed under the Meta Llama 3 Community License",),
+        built_with=("Built with Meta Llama 3",), begins=("Llama 3", "Meta-Llama-3"),
     ),
-    Terms(
-        "Baichuan Community License", ("other",), r"baichuan-inc/|/Baichuan2?-\d+B",
-        "Baichuan2 repository: Community License for Baichuan2 Model (PDF)", True,
-        families=("baichuan",), named=r"baichuan", copy=True,
-        text=r"(?i)baichuan.{0,40}(?:community )?license|Baichuan ?2? ?模型社区许可协议",
+    "gemma": Terms(
+        "Gemma Terms of Use", ("gemma",), "ai.google.dev/gemma/terms, section 3.1", read=False, named=r"gemma", changes=True,
+        text=r"(?i)Gemma Terms of Use", notices=("Gemma is provided under and subject to the Gemma Terms of Use",),
+        duties=("the use restrictions pass on to every recipient",),
+    ),
+    "baichuan7b": Terms(
+        "Baichuan-7B model licence", ("other",),
+        "Baichuan-7B repository: baichuan-7B 模型许可协议.pdf, 2.2 as eugeneyan/open-llms #49 of June 2023 quotes it",
+        Strictness.REGISTERED, read=False, named=r"baichuan-?7b", text=r"(?i)baichuan-?7b\s*模型许可协议",
+        duties=("commercial use only after registration with the licensor and its written authorisation",),
+    ),
+    "baichuan": Terms(
+        "Baichuan Community License", ("other",), "Baichuan2 repository: Community License for Baichuan2 Model (PDF)",
+        Strictness.REGISTERED, named=r"baichuan",
+        text=r"(?i)baichuan.{0,40}(?:community )?license|Baichuan[- ]?(?:2|13B)? ?模型社区许可协议",
         duties=("commercial use only by application, below a million daily users, not by cloud providers",),
     ),
-    Terms(
-        "Tongyi Qianwen License", ("other",), r"Qwen/Qwen-(?:1_8B|7B|14B|72B)",
-        "Qwen repository: Tongyi Qianwen LICENSE AGREEMENT", True,
-        families=("qwen",), named=r"tongyi|qianwen|qwen", copy=True, no_improve=True,
-        text=r"(?i)Tongyi Qianwen (?:RESEARCH )?LICENSE AGREEMENT",
-        notice="Tongyi Qianwen is licensed under the Tongyi Qianwen LICENSE AGREEMENT",
-        duties=("above 100 million monthly users a licence of one's own; 1.8B and 72B RESEARCH are non-commercial",),
+    "tongyi-research": Terms(
+        "Tongyi Qianwen Research License", ("other",), "Qwen repository: Tongyi Qianwen RESEARCH LICENSE AGREEMENT, 3",
+        Strictness.RESEARCH, named=r"(?:tongyi|qianwen).*research", text=r"(?i)Tongyi Qianwen RESEARCH LICENSE AGREEMENT",
+        changes=True, no_improve=True, duties=("non-commercial use only",),
+        notices=(
+            "Tongyi Qianwen is licensed under the Tongyi Qianwen RESEARCH LICENSE AGREEMENT",
+            "Tongyi Qianwen is licensed under the Tongyi Qianwen LICENSE AGREEMENT",  # CodeQwen1.5's file is the other one
+        ),
     ),
-    Terms(
-        "ChatGLM License", ("other",), r"(?:THUDM|zai-org)/chatglm",
-        "ChatGLM3 repository: MODEL_LICENSE", True,
-        named=r"chatglm|model.?license", copy=True,
+    "tongyi": Terms(
+        "Tongyi Qianwen License", ("other",), "Qwen repository: Tongyi Qianwen LICENSE AGREEMENT, 3 and 4",
+        named=r"tongyi|qianwen", text=r"(?i)Tongyi Qianwen LICENSE AGREEMENT", changes=True, no_improve=True,
+        notices=("Tongyi Qianwen is licensed under the Tongyi Qianwen LICENSE AGREEMENT",), duties=(_QWEN_USERS,),
+    ),
+    "qwen-research": Terms(
+        "Qwen Research License", ("other",), "Qwen2.5-3B repository: Qwen RESEARCH LICENSE AGREEMENT of 19 Sep 2024, 3",
+        Strictness.RESEARCH, named=r"qwen.*research", text=r"(?<!Tongyi )Qwen RESEARCH LICENSE AGREEMENT", changes=True,
+        notices=("Qwen is licensed under the Qwen RESEARCH LICENSE AGREEMENT",),
+        built_with=("Built with Qwen", "Improved using Qwen"), duties=("non-commercial use only",),
+    ),
+    "qwen": Terms(
+        "Qwen License", ("other",), "Qwen2.5-72B repository: Qwen LICENSE AGREEMENT of 19 Sep 2024, 3 and 4",
+        named=r"qwen", text=r"(?<!Tongyi )Qwen LICENSE AGREEMENT", changes=True, duties=(_QWEN_USERS,),
+        notices=("Qwen is licensed under the Qwen LICENSE AGREEMENT",),
+        built_with=("Built with Qwen", "Improved using Qwen"),
+    ),
+    "chatglm": Terms(
+        "ChatGLM License", ("other",), "ChatGLM3 repository: MODEL_LICENSE, 2 and 3", Strictness.REGISTERED, named=r"chatglm",
         text=r"(?i)The ChatGLM\d?-?6B License|ChatGLM\d?.{0,20}License",
         duties=("free for research; commercial use after registration; no military use",),
     ),
-    Terms(
-        "GLM-4 License", ("other",), r"(?:THUDM|zai-org)/glm-4-9b",
-        "GLM-4 repository: LICENSE of the weights", False, named=r"glm-?4", text=r"(?i)glm-4.{0,20}license", copy=True,
-        duties=("registration for commercial use; derived names begin with glm-4",),
+    "glm4": Terms(
+        "GLM-4 License", ("other",), "THUDM/glm-4-9b repository: LICENSE of June 2024, 2 and 3", Strictness.REGISTERED,
+        named=r"glm-?4", text=r"(?i)glm-4.{0,20}license", built_with=("Built with glm-4",), begins=("glm-4",),
+        duties=("commercial use after registration; no military use",),
     ),
-    Terms(
-        "Gemma Terms of Use", ("gemma",), r"google/(?:code)?gemma-(?!4)",
-        "ai.google.dev/gemma/terms", False,
-        families=("gemma", "gemma2"), text=r"(?i)Gemma Terms of Use", copy=True,
-        notice="Gemma is provided under and subject to the Gemma Terms of Use",
-        duties=("the use restrictions pass on to every recipient; changed files say that they were changed",),
+    "minicpm": Terms(
+        "MiniCPM Model Community License", ("other",), "OpenBMB/MiniCPM repository: MiniCPM Model License.md, 2 and 3",
+        Strictness.REGISTERED, named=r"minicpm|general.?model.?license", text=r"(?i)MiniCPM.{0,20}(?:license|许可)",
+        notices=("MiniCPM is licensed under the MiniCPM Model Community License", "MiniCPM 根据 MiniCPM 模型社区许可证许可"),
+        built_with=("Built with 面壁MiniCPM", "Built with OpenBMB MiniCPM"), within="MiniCPM", no_improve=True,
+        duties=("commercial use after registration",),
     ),
-    Terms(
-        "DeepSeek Model License", ("other",),
-        r"deepseek-ai/(?:DeepSeek-V2|DeepSeek-V3(?!-0324|\.[1-9])|deepseek-llm|deepseek-moe)",
-        "DeepSeek-V3 repository: LICENSE-MODEL with Attachment A", True,
-        named=r"deepseek", text=r"DEEPSEEK LICENSE AGREEMENT", copy=True,
+    "internlm": Terms(
+        "InternLM weights licence", ("other",), "internlm/internlm-7b, README, Open Source License", Strictness.REGISTERED,
+        named=r"internlm", copy=False, duties=("free for research; commercial use, also free, after an application form",),
+    ),
+    "aquila": Terms(
+        "BAAI Aquila Model License", ("other",), "BAAI/Aquila-7B repository: BAAI Aquila Model License Agreement.pdf",
+        read=False, named=r"aquila", text=r"(?i)Aquila.{0,20}Licen[cs]e", duties=("read it: a PDF that was not read here",),
+    ),
+    "deepseek": Terms(
+        "DeepSeek Model License", ("other",), "DeepSeek-V3 repository: LICENSE-MODEL, 4.c, with Attachment A",
+        named=r"deepseek", text=r"DEEPSEEK LICENSE AGREEMENT", changes=True,
         duties=("the use restrictions of Attachment A pass on to every recipient",),
     ),
-    Terms(
-        "MIT (DeepSeek R1 and later)", ("mit",), r"deepseek-ai/DeepSeek-(?:R1(?!-Distill)|V3-0324|V3\.)",
-        "DeepSeek-R1 repository: LICENSE", False, text=r"MIT License", duties=("the copyright notice is passed on",),
+    "kimi": Terms(
+        "Modified MIT License (Kimi)", ("other",), "moonshotai/Kimi-K2-Instruct repository: LICENSE", read=False,
+        named=r"modified.?mit|kimi", text=r"Modified MIT License",
+        duties=("above 100 million monthly users or 20 million dollars a month the interface shows the model's name",),
     ),
-    Terms(
-        "Yi (Apache-2.0)", ("apache-2.0", "other"), r"01-ai/Yi",
-        "Yi repository: LICENSE and MODEL_LICENSE_AGREEMENT.txt", True, named=r"yi", text=r"Apache License",
-        duties=('suggested attribution: "This work is a derivative of [the Yi model you used] by 01.AI"',),
+    "mistral-modified-mit": Terms(
+        "Modified MIT License (Mistral)", ("other",), "mistralai/Devstral-2-123B-Instruct-2512 repository: LICENSE", read=False,
+        named=r"modified.?mit|mistral", text=r"Modified MIT License", duties=("read it: it was not read here",),
     ),
-    Terms(
-        "Qwen 2 and later", ("apache-2.0", "other"), r"Qwen/Qwen(?:1\.5|2|2\.5|3)-",
-        "each source card: the licence differs by size (2.5-3B qwen-research, 72B qwen)", False, named=r"qwen|tongyi",
-        duties=("take the licence from the source's card, never from the family",),
+    "mnpl": Terms(
+        "Mistral AI Non-Production License", ("other",), "mistral.ai/licenses/MNPL-0.1.md", Strictness.RESEARCH, read=False,
+        named=r"mnpl|non.?production", text=r"(?i)Mistral AI Non-Production License",
+        duties=("no use in production and none that is commercial",),
     ),
-    Terms(
-        "LLaMA 1 (research)", ("other",),
-        r"(?:huggyllama|decapoda-research)/llama-|hfl/chinese-(?:llama|alpaca)-(?:lora-|plus-)?\d+b",
-        "Meta's form of 2023", False, named=r"llama|research|gpl", duties=("non-commercial research only",),
+    "mrl": Terms(
+        "Mistral AI Research License", ("other",), "mistral.ai/licenses/MRL-0.1.md", Strictness.RESEARCH, read=False,
+        named=r"^mrl\b|mistral.*research", text=r"(?i)Mistral AI Research License", duties=("research only",),
     ),
-)  # fmt: skip
+    "cc-by-nc-4.0": Terms(
+        "CC BY-NC 4.0", ("cc-by-nc-4.0",), "Creative Commons BY-NC 4.0, sections 2(a) and 3(a)", Strictness.RESEARCH,
+        read=False, copy=False, changes=True, duties=("non-commercial use only",),
+    ),
+    "falcon180b": Terms(
+        "Falcon-180B TII License", ("unknown", "other"), "space tiiuae/falcon-180b-license: LICENSE.txt", read=False,
+        named=r"falcon", text=r"(?i)Falcon.?180B TII License", duties=("hosting it as a service needs a licence from TII",),
+    ),
+    "falcon2": Terms(
+        "TII Falcon License 2.0", ("unknown", "other"), "tiiuae/falcon-11B, README, License", read=False, named=r"falcon",
+        text=r"(?i)TII Falcon(?: LLM)? License", duties=("the acceptable use policy passes on to every recipient",),
+    ),
+    "stability": Terms(
+        "Stability AI Community License", ("other",), "stabilityai/stablelm-2-12b, README, commit 43f0c4c", Strictness.REGISTERED,
+        read=False, named=r"stab", text=r"(?i)Stability AI (?:Community|Non-Commercial Research Community) License",
+        duties=("commercial use after registration, above a revenue only with a licence of one's own",),
+    ),
+    "skywork": Terms(
+        "Skywork Community License", ("other",), "Skywork/Skywork-13B-base repository: Skywork Community License.pdf",
+        read=False, named=r"skywork|^license$", text=r"(?i)Skywork.{0,30}License",
+        duties=("read it: a PDF that was not read here",),
+    ),
+}  # fmt: skip
 
 
-def terms_of(bases: Iterable[str], family: str, licence: str, licence_name: str) -> tuple[Terms, ...]:
-    """Every licence that a model is under, by its base models, by the family it was converted from and by its card."""
-    bases = tuple(bases)
-    stem = family.partition("-")[0]
-    found = [terms for terms in TERMS if any(map(terms.covers, bases))]
-    if not found:
-        found = [terms for terms in TERMS if stem and stem in terms.families]
-    if not found and licence and licence != "other":
-        found = [terms for terms in TERMS if terms.ids == (licence,) and terms.copy]
-    if not found and licence == "other" and licence_name:
-        found = [
-            terms
-            for terms in TERMS
-            if terms.named and terms.copy and re.search(terms.named, licence_name, re.IGNORECASE)
-        ]
-    return tuple(found)
+def by_statement(licence: str, name: str) -> Terms | None:
+    """The licence that a card states by its id, or by license_name where the id is "other"."""
+    if licence == "unknown":
+        return None
+    if licence != "other":
+        return next((terms for terms in TERMS.values() if licence in terms.ids), None)
+    return next((terms for terms in TERMS.values() if terms.is_called(name)), None)
+
+
+def strictest(parts: Iterable[Terms]) -> tuple[Terms, ...]:
+    """Of the licences that meet in a model, those that hold for all of it."""
+    parts = tuple(parts)
+    most = max((terms.strictness for terms in parts), default=Strictness.PERMISSIVE)
+    return tuple(terms for terms in parts if terms.strictness == most)

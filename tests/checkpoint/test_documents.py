@@ -91,7 +91,12 @@ def test_a_config_must_be_an_object(tmp_path: Path, data: bytes) -> None:
         "vocab.json", "merges.txt", "encoder.json", "vocab.bpe", "qwen.tiktoken", "ice_text.model", "generation_config.json",
         "chat_template.jinja",
         "chat_template.json", "LICENSE", "LICENSE.txt", "license.md", "NOTICE", "USE_POLICY.md", "README.md",
-        "Community License for Baichuan2 Model.pdf", "preprocessor_config.json",
+        "Community License for Baichuan2 Model.pdf", "preprocessor_config.json", "baichuan-7B 模型许可协议.pdf",
+        "Baichuan2 模型社区许可协议.pdf", "《MiniCPM模型商用许可协议》.md", "TERMS_OF_USE.md", "Gemma_Terms_of_Use.md",
+        "MODEL_LICENSE", "LICENSE-CODE", "LICENSE-MODEL", "Tongyi Qianwen LICENSE AGREEMENT",
+        "BAAI-Aquila-Model-License -Agreement.pdf",
+        "ACCEPTABLE_USE_POLICY.txt", "acceptable_use.md", "EULA.txt", "Responsible-Use-Guide.pdf",
+        "COPYRIGHT", "LICENSE.MIT", "Prohibited Use Policy.pdf", "Skywork 模型社区许可协议.pdf",
     ],
 )  # fmt: skip
 def test_documents_are_carried(name: str) -> None:
@@ -102,7 +107,8 @@ def test_documents_are_carried(name: str) -> None:
     "name",
     [
         "modeling_baichuan.py", "tokenization_qwen.py", "license.py", "notice.so", "install.sh", ".env",
-        "optimizer.pt", "training_args.bin", "license.safetensors", "config.json", "model.safetensors.index.json",
+        "optimizer.pt", "training_args.bin", "license.safetensors", "config.json", "policy.safetensors.index.json", "licence.png",
+        "determs.md", "model.safetensors.index.json",
         "a\nb.json", "-rf", "tokenizer.model.incomplete", "trainer_state.json", "tokenizer.json\n", "x.model\n",
     ],
 )  # fmt: skip

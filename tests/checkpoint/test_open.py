@@ -28,6 +28,19 @@ def test_a_directory_is_opened_without_reading_weights(tmp_path: Path) -> None:
     assert (opened.config_name, opened.repository) == ("config.json", None)
 
 
+def test_what_nobody_knows_is_named_and_left_behind(tmp_path: Path) -> None:
+    """A licence may be called like none; code, weights of other kinds, hidden files and folders are not named."""
+    files = {"model__safetensors": WEIGHTS, "LLAMA3__txt": b"terms", "x__gguf": b"w", "m__py": b"", "MODEL_LICENSE": b"terms"}
+    directory = checkpoint(tmp_path / "m", **files)
+    (directory / "figures").mkdir()
+    (directory / ".gitattributes").write_text("")
+    (directory / "words.docx").write_text("words")
+    opened = open_checkpoint(directory)
+    assert list(opened.documents) == ["MODEL_LICENSE"]
+    (told,) = [warning for warning in opened.warnings if "not carried over" in warning]
+    assert told.startswith("LLAMA3.txt, words.docx are not carried over: no weights, and not known as part of the tokenizer")
+
+
 def test_a_directory_may_be_reached_through_a_link(tmp_path: Path) -> None:
     checkpoint(tmp_path / "模型 v1", model__safetensors=WEIGHTS)
     (tmp_path / "link").symlink_to("模型 v1")

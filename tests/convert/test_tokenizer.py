@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 
 import pytest
 import torch
 
 import convert.writing
+from convert.card import Wishes, make_card
 from convert.checkpoint import open_checkpoint
 from convert.checkpoint.files import list_folder
-from convert.prepare import plan_conversion
+from convert.prepare import plan_conversion, plan_repack
 from convert.report import written_text
 from convert.tokenizing import convert_files, handed
 from surgery.errors import ConversionError
@@ -204,3 +206,23 @@ def test_a_tokenizer_that_makes_work_without_end_is_ended(tmp_path, monkeypatch)
     with pytest.raises(ConversionError, match=r"needs more than 2 seconds of computing or"):
         convert.writing.write(plan_conversion(open_checkpoint(source), "mistral"), tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
+
+
+def test_licences_are_carried_whatever_they_are_called_and_the_card_lists_them(tmp_path):
+    """Baichuan-7B's weights are under a PDF with a Chinese name; the source's card is remembered in the manifest."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(golden("baichuan-7b").checkpoint, source)
+    names = ("baichuan-7B 模型许可协议.pdf", "TERMS_OF_USE.md", "MODEL_LICENSE", "《MiniCPM模型商用许可协议》.md")
+    for name in names:
+        (source / name).write_text(name)
+    (source / "LLAMA3.txt").write_text("terms under a name that says nothing")
+    (source / "README.md").write_text("---\nlicense: other\nlicense_name: baichuan-7b\nbase_model: a/b\n---\n# It\n")
+    opened = open_checkpoint(source)
+    for plan, to in ((plan_conversion(opened, "llama"), out), (plan_repack(opened), tmp_path / "repacked")):
+        assert any("LLAMA3.txt is not carried over" in note for note in plan.notes)
+        write(plan, to, verify="off")
+        assert all((to / name).read_text() == name for name in names) and not (to / "LLAMA3.txt").exists()
+    told = json.loads((out / "weightsmith.json").read_text())["source"]["card"]
+    assert told == {"license": ["other"], "license_name": ["baichuan-7b"], "base_model": ["a/b"]}
+    made = make_card(source, out, Wishes(base_model="baichuan-inc/Baichuan-7B"))
+    assert all(f"[{name}](<{name}>)" in made.text for name in names)

@@ -186,6 +186,21 @@ def test_the_vocabulary_the_config_and_the_tokenizer_follow_the_adapter(tmp_path
     assert (tmp_path / "out" / "tokenizer.model").read_bytes() == b"the adapter's own"
 
 
+def test_the_licences_of_base_and_adapter_are_both_carried_and_one_that_cannot_be_is_said(tmp_path):
+    case = golden("lora-qv-only")
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for name, folder in (("base", base), ("adapter", adapter)):
+        shutil.copytree(case.checkpoint / name, folder)
+        (folder / "LICENSE").write_text(name)
+    (base / "使用许可.md").write_text("base")
+    (adapter / "NOTICE").write_text("adapter")
+    artefact = merge_lora(convert.open(base), adapter)
+    assert any("LICENSE of adapter is not carried over" in note for note in artefact.notes)
+    write(convert.plan(artefact, tokenizer="carry"), tmp_path / "out")
+    held = {name: (tmp_path / "out" / name).read_text() for name in ("LICENSE", "NOTICE", "使用许可.md")}
+    assert held == {"LICENSE": "base", "NOTICE": "adapter", "使用许可.md": "base"}
+
+
 def test_more_tokens_without_a_tokenizer_are_said():
     case = golden("lora-chinese-alpaca")
     artefact = merge_lora(convert.open(case.checkpoint / "base"), case.checkpoint / "adapter")

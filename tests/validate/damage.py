@@ -96,7 +96,7 @@ def prepare(path: Path, source: Path) -> Path:
 
     write(plan_artefact(open_artefact(open_checkpoint(copy)), "llama", max_shard_size=400_000), out, verify="off")
     (out / "chat_template.jinja").write_text(TEMPLATE)
-    write_card(out, make_card(copy, out, Wishes(base_model="baichuan-inc/Baichuan-7B", name="stories-llama")))
+    write_card(out, make_card(copy, out, Wishes(base_model="baichuan-inc/Baichuan2-7B-Base", name="stories-llama")))
     return out
 
 

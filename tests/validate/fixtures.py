@@ -592,6 +592,15 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (card(**{**BAICHUAN, "license": "llama2"}), file("LICENSE", LLAMA2_TEXT)),
         (card(**BAICHUAN), file("LICENSE", "Baichuan Community License\n")),
     ),
+    "licence-inherited": (
+        (card(license="mit", base_model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B"),),
+        (card(license="mit", base_model="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"),),
+    ),
+    "licence-copy": ((without("LICENSE"),), (nothing,)),
+    "licence-modified": (
+        (manifest(),),
+        (manifest(), body("\n# A model\n\nThe weights and config.json were changed by a conversion to Llama's form.\n")),
+    ),
     "licence-text-missing": (
         (card(license="llama2", base_model=LLAMA2), without("LICENSE")),
         licensed("llama2", LLAMA2, LLAMA2_TEXT, LLAMA2_NOTICE),
@@ -602,7 +611,7 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
     "licence-name": (licensed("llama3", LLAMA3, LLAMA3_TEXT, LLAMA3_NOTICE, "Built with Meta Llama 3."), GOOD_LLAMA3),
     "licence-merge": (
         (card(base_model=[LLAMA2, "01-ai/Yi-6B"]),),
-        (card(base_model=["01-ai/Yi-6B", "someone/a-base-model"]),),
+        (card(base_model=["01-ai/Yi-6B", "mistralai/Mistral-7B-v0.3"]),),
     ),
     "licence-duties": ((card(**BAICHUAN),), (nothing,)),
     # secrets

@@ -173,7 +173,7 @@ def good() -> Repository:
         card={
             "license": "apache-2.0", "library_name": "transformers", "pipeline_tag": "text-generation",
             "language": ["en", "zh"],
-            "base_model": "someone/a-base-model", "datasets": ["someone/some-texts"], "tags": ["tests"],
+            "base_model": "mistralai/Mistral-7B-v0.3", "datasets": ["someone/some-texts"], "tags": ["tests"],
         },
     )  # fmt: skip
     made.reindex()
@@ -193,7 +193,7 @@ def adapter() -> Repository:
     }
     settings = {
         "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
-        "base_model_name_or_path": "someone/a-base-model",
+        "base_model_name_or_path": "mistralai/Mistral-7B-v0.3",
     }  # fmt: skip
     made.files["adapter_config.json"] = json.dumps(settings).encode()
     made.index = made.tokenizer = made.settings = made.generation = made.template = None

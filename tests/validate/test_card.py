@@ -37,7 +37,7 @@ def test_the_licence_is_carried_over_from_the_source(source: Path, tmp_path: Pat
     made = make_card(source, out_of(tmp_path, no_card))
     told = block(made.text)
     assert (told["license"], told["license_name"], told["license_link"]) == ("other", "their-terms", "LICENSE")
-    assert "`their-terms`" in made.text and made.notes == ()
+    assert "`their-terms`" in made.text and made.notes == ("the licence of 'org/older' is unknown: read its card",)
 
 
 def test_without_a_licence_in_the_source_none_is_made_up(tmp_path: Path) -> None:
@@ -130,3 +130,30 @@ def test_a_made_card_has_no_findings_of_its_own(source: Path, tmp_path: Path) ->
     out = out_of(tmp_path, no_card, file("LICENSE", "Their own terms.\n"))
     write_card(out, make_card(source, out))
     assert validate(out, only=["card", "licence", "secrets"]).findings == ()
+
+
+def test_the_card_names_what_the_source_was_made_from_and_shows_what_its_licence_asks_for(tmp_path: Path) -> None:
+    source = changed([card(license="mit", base_model="someone/x")]).write(tmp_path / "source")
+    out = out_of(tmp_path, no_card, manifest(), file("LICENSE", "MIT"), file("Llama 许可协议.pdf", b"%PDF"))
+    made = make_card(source, out, Wishes(base_model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B"))
+    assert "was made from `meta-llama/Llama-3.1-8B`, whose Llama 3.1 Community License goes on to hold" in made.text
+    assert "**Built with Llama.**" in made.text and any("Llama 3.1 Community License" in note for note in made.notes)
+    assert "Changed files: " in made.text and "config.json were changed from the source by this conversion" in made.text
+    assert "[LICENSE](<LICENSE>), [Llama 许可协议.pdf](<Llama 许可协议.pdf>)" in made.text
+    write_card(out, made)
+    assert validate(out, only=["licence-modified", "licence-built-with"]).findings == ()
+
+
+def test_the_licence_of_a_tuned_sources_base_is_told_by_the_sources_own_card(tmp_path: Path) -> None:
+    source = changed([card(license="apache-2.0", base_model="meta-llama/Meta-Llama-3-8B")]).write(tmp_path / "source")
+    made = make_card(source, out_of(tmp_path, no_card), Wishes(base_model="someone/tuned"))
+    assert any("'meta-llama/Meta-Llama-3-8B' is under the Llama 3 Community License" in note for note in made.notes)
+    assert "**Built with Meta Llama 3.**" in made.text
+
+
+def test_a_merge_names_all_parts_and_their_licences(tmp_path: Path) -> None:
+    bases = ["01-ai/Yi-6B", "Qwen/Qwen2.5-72B"]
+    source = changed([card(license="other", license_name="qwen", base_model=bases)]).write(tmp_path / "source")
+    text = make_card(source, out_of(tmp_path, no_card)).text
+    assert "`01-ai/Yi-6B`: Yi (Apache License 2.0); `Qwen/Qwen2.5-72B`: Qwen License." in text
+    assert "The strictest holds for all: Qwen License." in text

@@ -103,7 +103,7 @@ def card_validates(source: Path, out: Path) -> None:
         "--license-link",
         "LICENSE",
         "--base-model",
-        "baichuan-inc/Baichuan-7B",
+        "baichuan-inc/Baichuan2-7B-Base",
     ]
     done = run("card", source, out, *options, "--language", "en")
     assert done.returncode == 0, done.stderr

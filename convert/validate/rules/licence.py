@@ -6,125 +6,176 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from convert.checkpoint.documents import is_legal
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject
-from convert.validate.terms import TERMS, Terms, terms_of
+from convert.validate.terms import TERMS, Strictness, Terms
+from convert.validate.under import Part, Under
 from surgery.errors import listed, show
 
 README = "README.md"
-_TABLE = "convert.validate.terms, each entry with its source"
-_LICENCE_FILE = re.compile(r"(?i).*(licen[cs]e|copying|terms).*")
+_TABLE = "convert.validate.terms and convert.validate.published, each entry with its source"
 _NOTICE_FILE = re.compile(r"(?i).*notice.*")
-#: phrases by which the texts of common licences are known
-_TEXTS = {
-    "apache-2.0": r"Apache License\s+Version 2\.0",
-    "mit": r"Permission is hereby granted, free of charge, to any person obtaining a copy",
-    **{terms.ids[0]: terms.text for terms in TERMS if terms.text and terms.ids[0].startswith(("llama", "gemma"))},
-}
+_SAYS_CHANGED = re.compile(r"(?i)\b(changed|modified|modifications?|converted|conversion)\b|修改|转换")
+#: licences by the phrases by which their texts are known
+_TEXTS = {terms.text: terms for terms in TERMS.values() if terms.text}
 
 
 @rule(
     "licence-changed", "error",
     what="the card states another licence than the source model has",
     why="a conversion changes the form of weights, not their licence: a Baichuan in Llama's form is not under llama2",
-    fix="state the source's licence",
-    source=_TABLE,
+    fix="state the source's licence; of several base models, the strictest of their licences",
+    source=_TABLE, needs="licence",
 )  # fmt: skip
 def licence_changed(subject: Subject) -> Iterator[Found]:
-    stated = subject.card.texts("license")
-    for terms in _under(subject, lineage=True):
-        if stated and not set(stated) & set(terms.ids):
-            theirs = f"the source is under the {terms.name} ({' or '.join(terms.ids)})"
-            yield Found(README, f"license is {listed(map(show, stated))}; {theirs}")
+    found, stated = subject.under, subject.card.texts("license")
+    if not found.bases or not stated or _states(subject, [part.terms for part in found.holding]):
+        return
+    if found.unknown and not _loose(subject):
+        return  # what is not known may be stricter than what is
+    if _states_what_publishers_do(subject, found) and all(t.strictness < Strictness.RESEARCH for t in found.terms):
+        return  # licence-inherited tells
+    theirs = "; ".join(map(_told, found.holding))
+    yield Found(README, f"license is {listed(map(show, stated))}; {theirs}")
+
+
+@rule(
+    "licence-inherited", "warning",
+    what="the source's publisher states a looser licence than the model has that the source was made from",
+    why="fine-tuning or distilling a model does not end the terms of the model that it began with",
+    fix="do what both licences ask, and say both in the card; license may stay what the publisher states",
+    source=_TABLE,
+)  # fmt: skip
+def licence_inherited(subject: Subject) -> Iterator[Found]:
+    found = subject.under
+    if not subject.card.texts("license") or _states(subject, [part.terms for part in found.holding]):
+        return
+    if _states_what_publishers_do(subject, found):
+        for part in found.holding:
+            yield Found(README, f"{show(part.base)} was made from {show(part.repository)}, under the {part.terms.name}")
 
 
 @rule(
     "licence-text-missing", "error",
     what="the licence asks for a copy of itself, and there is none",
     why="passing the model on without it breaks the licence",
-    fix="copy LICENSE (and NOTICE, USE_POLICY) from the source model",
+    fix="copy the licence files of the source model, under the names that they have there, beside what is here",
     source=_TABLE,
 )  # fmt: skip
 def licence_text_missing(subject: Subject) -> Iterator[Found]:
-    texts = _texts(subject)
-    for terms in _under(subject):
-        if terms.copy and not texts:
-            yield Found("LICENSE", f"the {terms.name} must be passed on with the model, and no licence file is there")
+    yield from _without_text(subject, permissive=False)
+
+
+@rule(
+    "licence-copy", "warning",
+    what="the licence's own text is not in the repository",
+    why="Apache 2.0 (section 4a) and MIT want a copy of the licence in every copy of the work; many repositories lack it",
+    fix="copy the licence file of the source model, or of its code's repository",
+    source=_TABLE,
+)  # fmt: skip
+def licence_copy(subject: Subject) -> Iterator[Found]:
+    yield from _without_text(subject, permissive=True)
 
 
 @rule(
     "licence-text-differs", "error",
     what="the licence file holds another licence than the card states",
     why="one of the two is wrong, and whoever relies on it is misled",
-    fix="make card and file agree; the source model's own file decides",
+    fix="make card and file agree; the source model's own files decide, and stay as they are",
     source="the licences' own texts",
 )  # fmt: skip
 def licence_text_differs(subject: Subject) -> Iterator[Found]:
+    stated, under = set(subject.card.texts("license")), subject.under.terms
+    others: list[tuple[str, list[Terms]]] = []
     for name, text in _texts(subject).items():
-        recognised = [key for key, phrase in _TEXTS.items() if re.search(phrase, text)]
-        stated = subject.card.texts("license")
-        if recognised and stated and not set(stated) & set(recognised) and _NOTICE_FILE.fullmatch(name) is None:
-            wanted = [key for key in stated if key in _TEXTS]
-            if wanted or stated == ("other",):
-                known = {terms.name for terms in _under(subject) if re.search(terms.text or "(?!)", text)}
-                if not known:
-                    yield Found(name, f"it is the text of {listed(recognised)}; the card says {listed(stated)}")
+        if _NOTICE_FILE.fullmatch(name) is not None:
+            continue
+        recognised = [terms for phrase, terms in _TEXTS.items() if re.search(phrase, text)]
+        ours = any(stated & {*terms.ids} for terms in recognised)
+        if not recognised or ours or any(terms.text and re.search(terms.text, text) for terms in under):
+            return  # what else is there is of the vendor's code
+        others.append((name, recognised))
+    for name, recognised in others if stated else ():
+        is_of = listed(terms.name for terms in recognised)
+        yield Found(name, f"it is the text of the {is_of}; the card says {listed(map(show, sorted(stated)))}")
 
 
 @rule(
     "licence-notice", "error",
     what="the licence asks for a notice, and there is none",
-    why="Llama, Gemma and Tongyi Qianwen ask for a Notice file with a given sentence in every copy",
-    fix="add a file NOTICE with the sentence that the licence prescribes",
+    why="Llama, Gemma, Qwen, Tongyi Qianwen and MiniCPM ask for a notice with a given sentence in every copy",
+    fix="append the sentence to the notice file that is there, whose other notices stay; where there is none, add NOTICE",
     source=_TABLE,
 )  # fmt: skip
 def licence_notice(subject: Subject) -> Iterator[Found]:
-    texts = [text for name, text in _texts(subject).items() if _NOTICE_FILE.fullmatch(name)]
-    for terms in _under(subject):
-        if terms.notice and not any(_plain(terms.notice) in _plain(text) for text in texts):
-            yield Found("NOTICE", f"{terms.name}: a notice must say {show(terms.notice)}")
+    notices = {name: text for name, text in _texts(subject).items() if _NOTICE_FILE.fullmatch(name)}
+    for terms in subject.under.terms:
+        if terms.notices and not any(_shows(text, terms.notices) for text in notices.values()):
+            yield Found(next(iter(notices), "NOTICE"), f"{terms.name}: a notice must say {show(terms.notices[0])}")
 
 
 @rule(
     "licence-built-with", "error",
     what="the card does not show the words that the licence asks for",
-    why='Llama 3 and later ask whoever passes on a derived model to display "Built with Llama" prominently',
-    fix="add the words to the card",
+    why='Llama 3 and later, GLM-4, MiniCPM and Qwen ask whoever passes on a derived model to display "Built with ..."',
+    fix="add the words to the card; `weightsmith card` writes them",
     source=_TABLE,
 )  # fmt: skip
 def licence_built_with(subject: Subject) -> Iterator[Found]:
     if not subject.card.present:
         return
-    for terms in _under(subject):
-        if terms.built_with and _plain(terms.built_with) not in _plain(subject.card.body):
-            yield Found(README, f"{terms.name}: the card must show {show(terms.built_with)}")
+    for terms in subject.under.terms:
+        if terms.built_with and not _shows(subject.card.body, terms.built_with):
+            yield Found(README, f"{terms.name}: the card must show {' or '.join(map(show, terms.built_with))}")
+
+
+@rule(
+    "licence-modified", "warning",
+    what="nothing says that files were changed",
+    why="Apache 2.0, Tongyi Qianwen, Qwen, DeepSeek and Gemma want changed files to say that they were changed, and a "
+    "conversion changes them",
+    fix="say in the card or a notice which files were changed; `weightsmith card` does",
+    source=_TABLE,
+)  # fmt: skip
+def licence_modified(subject: Subject) -> Iterator[Found]:
+    notices = (text for name, text in _texts(subject).items() if _NOTICE_FILE.fullmatch(name))
+    if not subject.provenance or not subject.card.present or any(map(_SAYS_CHANGED.search, (subject.card.body, *notices))):
+        return
+    if asking := [terms.name for terms in subject.under.terms if terms.changes]:
+        yield Found(README, f"{listed(asking)}: neither the card nor a notice says that files were changed")
 
 
 @rule(
     "licence-name", "warning",
-    what="the model's name does not begin as the licence asks",
-    why="derived models of Llama 3 begin with Llama 3, of 3.1 and later with Llama",
+    what="the model's name is not one that the licence allows",
+    why="derived models of Llama 3 begin with Llama 3, of 3.1 and later with Llama, of GLM-4 with glm-4; MiniCPM is in the name",
     fix="rename the repository and the card's title",
     source=_TABLE,
 )  # fmt: skip
 def licence_name(subject: Subject) -> Iterator[Found]:
     name = subject.name.rpartition("/")[2] or subject.card.title
-    for terms in _under(subject):
-        if terms.prefix and name and not _plain(name).startswith(_plain(terms.prefix)):
-            yield Found(README, f"{terms.name}: the name {show(name)} must begin with {show(terms.prefix)}")
+    for terms in subject.under.terms if name else ():
+        if terms.begins and not any(_plain(name).startswith(_plain(begin)) for begin in terms.begins):
+            yield Found(README, f"{terms.name}: the name {show(name)} must begin with {show(terms.begins[0])}")
+        if _plain(terms.within) not in _plain(name):
+            yield Found(README, f"{terms.name}: the name {show(name)} must have {show(terms.within)} in it")
 
 
 @rule(
     "licence-merge", "warning",
     what="the base models are under licences that do not go together",
-    why="Llama 2, Llama 3 and Tongyi Qianwen forbid using their outputs or parts to improve other language models",
+    why="Llama 2, Llama 3, Tongyi Qianwen and MiniCPM forbid using their outputs or parts to improve other language models, "
+    "and what is not for commercial use makes the whole so",
     fix="have the merge looked at; the strictest terms hold for all of it",
-    source=_TABLE,
+    source=_TABLE, needs="licence",
 )  # fmt: skip
 def licence_merge(subject: Subject) -> Iterator[Found]:
-    found = [terms for terms in TERMS if any(map(terms.covers, subject.card.texts("base_model")))]
-    if len(found) > 1 and any(terms.no_improve for terms in found):
-        yield Found(README, f"{listed(terms.name for terms in found)}")
+    found = subject.under
+    odd = [terms for terms in found.terms if terms.no_improve or terms.strictness == Strictness.RESEARCH]
+    if len(found.bases) > 1 and len(found.terms) > 1 and odd:
+        parts = listed((f"{show(part.repository)} ({part.terms.name})" for part in found.parts), 20)
+        yield Found(README, f"{parts}; strictest is the {listed(part.terms.name for part in found.holding)}")
 
 
 @rule(
@@ -135,31 +186,63 @@ def licence_merge(subject: Subject) -> Iterator[Found]:
     source=_TABLE,
 )  # fmt: skip
 def licence_duties(subject: Subject) -> Iterator[Found]:
-    for terms in _under(subject):
+    for terms in subject.under.terms:
         if terms.duties:
             yield Found(README, f"{terms.name}: {'; '.join(terms.duties)}")
 
 
-def _under(subject: Subject, *, lineage: bool = False) -> tuple[Terms, ...]:
-    """The licences that the card speaks of; with ``lineage`` also those that the family converted from is always under.
+def _states(subject: Subject, licences: list[Terms]) -> bool:
+    name = next(iter(subject.card.texts("license_name")), "")
+    return not licences or any(terms.accepts(one, name) for one in subject.card.texts("license") for terms in licences)
 
-    A licence is never inferred: lineage tells which it cannot be, and only the card which it is.
-    """
-    card = subject.card
-    licence, name = (next(iter(card.texts(key)), "") for key in ("license", "license_name"))
-    return terms_of(card.texts("base_model"), subject.source_family if lineage else "", licence, name)
+
+def _states_what_publishers_do(subject: Subject, found: Under) -> bool:
+    """Whether the card states what the base models' own publishers state, though they were made from something stricter."""
+    theirs = [found.publishers(part.base) for part in found.holding]
+    return all(terms is not None and _states(subject, [terms]) for terms in theirs)
+
+
+def _loose(subject: Subject) -> bool:
+    """Whether all that the card states is permissive."""
+    free = {key for terms in TERMS.values() if terms.strictness == Strictness.PERMISSIVE for key in terms.ids}
+    return set(subject.card.texts("license")) <= free
+
+
+def _told(part: Part) -> str:
+    origin = "" if part.repository in ("", part.base) else f", from which {show(part.base)} was made,"
+    ids = listed([*part.terms.ids])
+    return f"{show(part.repository)}{origin} is under the {part.terms.name} ({ids}; {part.source})"
+
+
+def _without_text(subject: Subject, *, permissive: bool) -> Iterator[Found]:
+    """Licences that want a copy, of which no file can be the text."""
+    files = [text for name, text in _texts(subject).items() if _NOTICE_FILE.fullmatch(name) is None]
+    for terms in subject.under.terms:
+        if terms.copy and (terms.strictness == Strictness.PERMISSIVE) == permissive and not any(_may_be(terms, t) for t in files):
+            held = "no licence file is there" if not files else "the licence files that are there are of other licences"
+            yield Found("LICENSE", f"the {terms.name} must be passed on with the model, and {held}")
+
+
+def _may_be(terms: Terms, text: str) -> bool:
+    """Whether a text is the licence's, or none that is recognised."""
+    known = [phrase for phrase in _TEXTS if re.search(phrase, text)]
+    return terms.text in known or not known
 
 
 def _texts(subject: Subject) -> Mapping[str, str]:
     """Licence and notice files of the top folder with their text; a PDF counts with none."""
     found = {}
     for name in sorted(subject.files):
-        if "/" not in name and (_LICENCE_FILE.fullmatch(name) or _NOTICE_FILE.fullmatch(name)):
+        if "/" not in name and is_legal(name):
             found[name] = "" if name.lower().endswith(".pdf") else subject.text(name, 4 << 20) or ""
     return found
+
+
+def _shows(text: str, wanted: tuple[str, ...]) -> bool:
+    return any(_plain(words) in _plain(text) for words in wanted)
 
 
 @lru_cache(64)
 def _plain(text: str) -> str:
     """Letters, digits and dots only, so that marks, line breaks and hyphens do not matter."""
-    return " ".join(re.findall(r"[a-z0-9.]+", text.lower().replace("-", " ")))
+    return " ".join(re.findall(r"[\w.]+", text.lower().replace("-", " ").replace("_", " ")))
