@@ -20,12 +20,18 @@ def kill(bench: Bench) -> None:
     """SIGKILL at instants spread over the time in which there is something to lose."""
     for _ in range(bench.points):
         with bench.trial() as folder:
-            share = bench.rng.uniform(0, 1.02)
-            child = bench.start(folder / OUT)
-            bench.moment(child, folder / OUT, share)
-            child.send(signal.SIGKILL)
-            child.wait(bench.seconds)
+            share = _killed_somewhere(bench, folder, 1.02)
             bench.recovers("kill", f"at {share:.0%} of the writing", folder / OUT)
+
+
+def _killed_somewhere(bench: Bench, folder: Path, latest: float) -> float:
+    """Kill a run at an instant of its writing, up to ``latest`` of it; returns which."""
+    share = bench.rng.uniform(0, latest)
+    child = bench.start(folder / OUT)
+    bench.moment(child, folder / OUT, share)
+    child.send(signal.SIGKILL)
+    child.wait(bench.seconds)
+    return share
 
 
 def syscall(bench: Bench) -> None:
@@ -55,11 +61,7 @@ def torn(bench: Bench) -> None:
     """SIGKILL at an instant, and the file that was written last is cut anywhere."""
     for _ in range(bench.points):
         with bench.trial() as folder:
-            share = bench.rng.uniform(0, 1)
-            child = bench.start(folder / OUT)
-            bench.moment(child, folder / OUT, share)
-            child.send(signal.SIGKILL)
-            child.wait(bench.seconds)
+            share = _killed_somewhere(bench, folder, 1.0)
             newest = None if (folder / OUT).exists() else _newest(folder)  # what was published was synced before
             if newest is not None:
                 os.truncate(newest, bench.rng.randrange(newest.stat().st_size))
