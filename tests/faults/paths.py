@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from convert.checkpoint import open_checkpoint
+from convert.edits.lossless_making import make_lossless
 from tests.goldens import golden
 from tests.trained.checkpoints import size_of, widened
 from tests.trained.kinds import kind
@@ -43,27 +43,13 @@ class Case:
 
     def command(self, folder: Path, out: Path) -> list[str]:
         """The command line for an input (IN, or a copy of it) and an output."""
-        words = [word.replace("{in}", str(folder)).replace("{out}", str(out)) for word in self.words]
-        return [sys.executable, "-P", "-c", _PROGRAM, *words]
+        return [word.replace("{in}", str(folder)).replace("{out}", str(out)) for word in self.words]
 
     @property
     def weights(self) -> list[str]:
         """Every file with tensors, by its name relative to IN."""
         files = (path for path in sorted(self.folder.rglob("*")) if path.suffix in _WEIGHTS)
         return [str(path.relative_to(self.folder)) for path in files]
-
-
-#: one program for both commands: the first word says which
-_PROGRAM = """
-import sys
-which = sys.argv.pop(1)
-sys.argv[0] = which
-if which == "surgery":
-    from convert.cli.surgery import main
-else:
-    from convert.cli import main
-main()
-"""
 
 
 def case(name: str, room: Path) -> Case:
@@ -191,8 +177,7 @@ def _two(folder: Path) -> None:
 
 def _delta(folder: Path) -> None:
     _two(folder)
-    words = ["surgery", "make-delta", "--lossless", folder / "base", folder / "target", folder / "delta"]
-    subprocess.run([sys.executable, "-P", "-c", _PROGRAM, *words], check=True, capture_output=True)
+    make_lossless(open_checkpoint(folder / "base"), open_checkpoint(folder / "target"), folder / "delta")
     shutil.rmtree(folder / "target")
 
 

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from convert.cli import main as weightsmith
+from convert.cli.surgery import main as surgery
 
 STRACE = shutil.which("strace")
 _TRACED = ("-f", "-y", "-s", "0", "--quiet=attach,personality,thread-execve")
-#: several times faster, and injects no signals (strace 6.1): only for what is watched
-_FAST = "--seccomp-bpf"
 #: no network, one thread, repeatable; transformers' word on a miniature costs seconds and writes nothing
 _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false", "WEIGHTSMITH_WITNESS": "off",
 }  # fmt: skip
+_PROGRAMS = {"weightsmith": weightsmith, "surgery": surgery}
+#: what the programs import when they need it, beside what they always do
+_IMPORTED = (
+    "tests.faults.suite", "convert.verification", "convert.edits", "numpy", "sentencepiece", "tokenizers", "torch",
+    "torch.nn.functional", "safetensors.torch",
+)
+
+#: what runs believe is not installed: they would ask it, before they write anything, and it takes seconds to start
+_ABSENT: dict[str, Any] = {"transformers": None}
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,9 @@ class Trace:
 
     @property
     def words(self) -> list[str]:
-        assert STRACE is not None
-        injected = ("-e", f"inject={self.inject}") if self.inject else (_FAST,)
-        return [STRACE, *_TRACED, "-o", str(self.log), "-e", f"trace={','.join(self.calls)}", *injected]
+        """strace's options."""
+        injected = ("-e", f"inject={self.inject}") if self.inject else ()
+        return [*_TRACED, "-o", str(self.log), "-e", f"trace={','.join(self.calls)}", *injected]
 
 
 @dataclass(frozen=True)
@@ -65,60 +84,104 @@ class Ended:
 
 
 class Child:
-    """A command that runs; signals go to all that it started."""
+    """A run of one of the programs; signals go to all that it started.
 
-    def __init__(self, words: Sequence[str], cwd: Path, trace: Trace | None = None, limit: Callable[[], None] | None = None):
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `wait`
+    ``words`` are the program, `weightsmith` or `surgery`, and what follows it; no file of it grows beyond ``largest`` bytes
+    where that is given, which is a full disk where none can be mounted.
+    """
+
+    def __init__(self, words: Sequence[str], cwd: Path, trace: Trace | None = None, largest: int | None = None):
+        self._output = tempfile.NamedTemporaryFile(prefix="faults-", suffix=".log")  # noqa: SIM115 - closed by `wait`
         self._began = time.monotonic()
-        self._process = subprocess.Popen(
-            [*(trace.words if trace is not None else ()), *words],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            start_new_session=True,
-            preexec_fn=limit,
-            env={**os.environ, **_ENVIRONMENT},
+        self._process = forks().Process(
+            target=ran, args=(tuple(words), str(cwd), self._output.name, trace is not None, largest), daemon=False
         )
+        self._process.start()
+        self._strace = _attached(self.pid, trace) if trace is not None else None
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        pid = self._process.pid
+        assert pid is not None
+        return pid
 
     def send(self, number: int) -> None:
         """Signal it and whatever of it still runs; nothing where all have ended."""
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
+        for signalled in (os.killpg, os.kill):  # it, as long as it has not begun a session and is no group
+            with contextlib.suppress(ProcessLookupError):
+                signalled(self.pid, number)
+                break
 
     def ended(self) -> bool:
         """Whether it has ended by itself."""
-        return self._process.poll() is not None
+        return not self._process.is_alive()
 
     def wait(self, seconds: float) -> Ended:
         """How it ended; killed when it has not after so many seconds."""
-        deadline = time.monotonic() + seconds
-        while not self.ended() and time.monotonic() < deadline:
-            time.sleep(0.002)
+        self._process.join(seconds)
         hung = not self.ended()
         took = time.monotonic() - self._began
         self.send(signal.SIGKILL)  # what it left behind, or itself
-        status = self._process.wait()
+        self._process.join()
+        status = self._process.exitcode
+        assert status is not None
+        if self._strace is not None:
+            self._strace.wait()  # its log is whole then
         with self._output as output:
-            output.seek(0)
             text = output.read().decode("utf-8", "replace")
         return Ended(status, text, took, hung)
 
 
-def no_larger_file_than(nbytes: int) -> Callable[[], None]:
-    """What a child does before it begins so that no file of it grows beyond this: a full disk where none can be mounted."""
+def _attached(pid: int, trace: Trace) -> subprocess.Popen[bytes]:
+    """strace, once it holds the process, which waits for that and then goes on."""
+    assert STRACE is not None
+    words = [STRACE, "-p", str(pid), *trace.words]
+    while _status(pid, "State")[:1] not in ("T", "Z"):
+        time.sleep(0.001)
+    strace = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while _status(pid, "TracerPid") == "0" and strace.poll() is None:
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGCONT)
+    return strace
 
-    def limit() -> None:
+
+def _status(pid: int, key: str) -> str:
+    """What the kernel says of a process under a key."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{key}:"))
+
+
+@functools.cache
+def forks() -> ForkServerContext:
+    """Where runs are forked from: a process that has imported what they import, so that none pays seconds for it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_IMPORTED))
+    with mock.patch.dict(os.environ, _ENVIRONMENT):
+        multiprocessing.forkserver.ensure_running()
+    return context
+
+
+def ran(words: Sequence[str], cwd: str, output: str, traced: bool, largest: int | None) -> None:
+    """One run, in a process of its own: in a session of its own, its output in a file, stopped until strace holds it."""
+    os.setsid()
+    atexit._clear()  # the functions of the process it was forked from
+    with open(output, "ab", buffering=0) as file, open(os.devnull, "rb") as nothing:
+        for number, opened in enumerate((nothing, file, file)):
+            os.dup2(opened.fileno(), number)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3))
+    os.environ.update(_ENVIRONMENT)
+    os.chdir(cwd)
+    if largest is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, nbytes))
-
-    return limit
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    if traced:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    sys.modules.update(_ABSENT)
+    sys.argv = list(words)
+    try:
+        _PROGRAMS[words[0]]()
+    finally:
+        atexit._run_exitfuncs()
 
 
 def can_trace() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.faults.bench import LOG, OUT, Bench
 from tests.faults.calls import CHANGES, RENAMES, SYNCS, WRITES, Call, read_log
-from tests.faults.running import Child, Trace, mount, no_larger_file_than, unmount
+from tests.faults.running import Child, Trace, mount, unmount
 
 _FILLED = (0.05, 0.35, 0.65, 0.95)  # shares of what the output needs
 _LEAST = 65536
@@ -45,8 +45,8 @@ def _mounted(bench: Bench, disk: Path, share: float) -> None:
 
 def _limited(bench: Bench, out: Path, share: float) -> None:
     largest = max((call.nbytes for call in bench.clean.shard_writes), default=_LEAST)
-    limit = no_larger_file_than(max(4096, int(largest * share)))
-    ended = Child(bench.case.command(bench.case.folder, out), out.parent, limit=limit).wait(bench.seconds)
+    limit = max(4096, int(largest * share))
+    ended = Child(bench.case.command(bench.case.folder, out), out.parent, largest=limit).wait(bench.seconds)
     bench.note("enospc", f"no file above {share:.0%} of the largest write", bench.fails_cleanly(ended, out))
     bench.recovers("enospc", "again without the limit", out)
 
