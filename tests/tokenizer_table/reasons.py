@@ -119,6 +119,10 @@ REASONS: Final[tuple[Reason, ...]] = (
         why="two tokens stand in front of a text, and llama.cpp puts one there",
     ),
     *_each(
+        ("converted", "transplanted"), "vendor glm4", reader="llama.cpp", parts=_NUMBERS,
+        why="two tokens in front of a text; and words that no merges lead to, which tiktoken looks up, and llama.cpp not here",
+    ),
+    *_each(
         _OWN_LAYOUT, "*baichuan2", "minicpm", reader="llama.cpp", parts=(*_NUMBERS, "text"),
         why="llama.cpp's converter of the vendor's layout assumes a space in front, and asks no file",
     ),
