@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import functools
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import resource
 import shutil
@@ -92,10 +91,8 @@ class Child:
 
     def __init__(self, words: Sequence[str], cwd: Path, trace: Trace | None = None, largest: int | None = None):
         self._output = tempfile.NamedTemporaryFile(prefix="faults-", suffix=".log")  # noqa: SIM115 - closed by `wait`
+        self._process = forks().Process(target=ran, args=(tuple(words), str(cwd), self._output.name, trace is not None, largest))
         self._began = time.monotonic()
-        self._process = forks().Process(
-            target=ran, args=(tuple(words), str(cwd), self._output.name, trace is not None, largest), daemon=False
-        )
         self._process.start()
         self._strace = _attached(self.pid, trace) if trace is not None else None
 
@@ -157,7 +154,9 @@ def forks() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))
     with mock.patch.dict(os.environ, _ENVIRONMENT):
-        multiprocessing.forkserver.ensure_running()
+        imported = context.Process(target=int)
+        imported.start()
+    imported.join()  # else the first run, which is timed, waits for the imports
     return context
 
 
