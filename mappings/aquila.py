@@ -16,7 +16,7 @@ AQUILA = LLAMA.derive(
     recognise=Recognise(model_type="aquila", architectures=("AquilaForCausalLM",)),
     architecture="AquilaForCausalLM",
     model_type="aquila",
-    source="FlagAI-Open/FlagAI flagai/model/aquila2/modeling_aquila.py",
+    source="FlagAI-Open/FlagAI@9a885f33 flagai/model/aquila2/modeling_aquila.py",
     settings=(
         *special(1, 2, 0),
         Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(10000.0, None), via=OLD_ROPE),
@@ -24,6 +24,10 @@ AQUILA = LLAMA.derive(
         Fixed("bias.qkv", False, "no linear has a bias"),
         Fixed("bias.o", False, "no linear has a bias"),
         Fixed("bias.mlp", False, "no linear has a bias"),
+    ),
+    notes=(
+        "The vendor's norm multiplies by its weight before it rounds to the model's type, Llama's after: the same in float32, "
+        "one rounding apart in half precision.",
     ),
 )
 

@@ -26,7 +26,7 @@ BAICHUAN_7B = Family(
     recognise=Recognise(model_type="baichuan", architectures=("BaiChuanForCausalLM",), unlike={"vocab_size": 125696}),
     architecture="BaiChuanForCausalLM",
     model_type="baichuan",
-    source="baichuan-inc/Baichuan-7B models/modeling_baichuan.py",
+    source="baichuan-inc/Baichuan-7B@6f3ef463 models/modeling_baichuan.py",
     settings=(
         *SIZES,
         *special(1, 2, 0),
@@ -55,7 +55,7 @@ BAICHUAN2_7B = BAICHUAN_7B.derive(
         unlike={"vocab_size": 64000},
     ),
     architecture="BaichuanForCausalLM",
-    source="baichuan-inc/Baichuan2-7B-Base modeling_baichuan.py",
+    source="baichuan-inc/Baichuan2-7B-Base@f9d4d8dd modeling_baichuan.py",
     settings=(Fixed("head.unit_rows", True, "NormHead divides each row of lm_head by its norm"),),
     harmless=(LENGTH, Z_LOSS),
 )
@@ -75,7 +75,7 @@ BAICHUAN_13B = BAICHUAN_7B.derive(
         unlike={"vocab_size": 125696},
     ),
     architecture="BaichuanForCausalLM",
-    source="baichuan-inc/Baichuan-13B-Chat modeling_baichuan.py",
+    source="baichuan-inc/Baichuan-13B-Chat modeling_baichuan.py, as Mrgengli/baichuan_python@bac52bfd has it",
     settings=_ALIBI,
     harmless=(Harmless("alibi_mask", "made anew from the heads"),),
 )
@@ -89,7 +89,7 @@ BAICHUAN2_13B = BAICHUAN2_7B.derive(
         absent=("max_position_embeddings",),
         unlike={"vocab_size": 64000},
     ),
-    source="baichuan-inc/Baichuan2-13B-Chat modeling_baichuan.py",
+    source="baichuan-inc/Baichuan2-13B-Chat modeling_baichuan.py, as jrd77/Baichuan2-13B-Chat@d022d726 has it",
     settings=_ALIBI,
     harmless=(Z_LOSS,),
 )

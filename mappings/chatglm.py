@@ -25,7 +25,7 @@ CHATGLM = Family(
     recognise=Recognise(model_type="chatglm", present=("padded_vocab_size",), values={"multi_query_attention": True}),
     architecture="ChatGLMModel",
     model_type="chatglm",
-    source="THUDM/ChatGLM3 model/modeling_chatglm.py",
+    source="THUDM/ChatGLM3@b0b4e8a model/modeling_chatglm.py",
     settings=(
         Setting("layer", "num_layers num_hidden_layers"),
         Setting("hidden", "hidden_size"),

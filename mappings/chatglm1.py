@@ -22,7 +22,7 @@ CHATGLM1 = Family(
     recognise=Recognise(model_type="chatglm", absent=("padded_vocab_size",), present=("max_sequence_length",)),
     architecture="ChatGLMModel",
     model_type="chatglm",
-    source="THUDM/chatglm-6b modeling_chatglm.py",
+    source="THUDM/chatglm-6b modeling_chatglm.py, as greensheng/chatglm-6b@a8ede826 has it",
     settings=(
         Setting("layer", "num_layers"),
         Setting("hidden", "hidden_size"),

@@ -31,7 +31,7 @@ DEEPSEEK_V2 = Family(
     architecture="DeepseekV2ForCausalLM",
     multiples=(("hidden", "heads"),),
     model_type="deepseek_v2",
-    source="deepseek-ai/DeepSeek-V3 inference/model.py",
+    source="deepseek-ai/DeepSeek-V3@b15f0dbb inference/model.py",
     settings=(
         Setting(
             "layer mtp layers.moe",

@@ -36,16 +36,16 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "dual chunk attention and YaRN are features of the serving program beyond that length, and neither is in the "
             "weights: no other family computes what they do there",
         ),
-        "qwenlm.github.io/blog/qwen2.5-1m; config key dual_chunk_attention_config", family="qwen2",
+        "the Qwen2.5-1M report (arXiv 2501.15383); config key dual_chunk_attention_config", family="qwen2",
     ),
     Elsewhere(
         "CodeGeeX2", ("codegeex2", "codegeex2-6b"),
         ("it is ChatGLM2-6B trained on code: same classes, same layout",),
-        "THUDM/CodeGeeX2 README and config.json", family="chatglm",
+        "THUDM/CodeGeeX2@dc813093 README", family="chatglm",
     ),
     Elsewhere(
         "CodeGeeX4", ("codegeex4", "codegeex4-all-9b"), ("it is GLM-4-9B trained on code",),
-        "THUDM/CodeGeeX4 README", family="chatglm",
+        "THUDM/CodeGeeX4@b07f58b5 README", family="chatglm",
     ),
     Elsewhere(
         "ChatGLM-6B, the first", ("chatglm-6b", "chatglm1-6b"),
@@ -53,7 +53,7 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "what comes before the answer sees itself whole, and positions are two streams: no causal model has either",
             "LayerNorms whose last bias has no place, and a branch added to a scaled norm in place of the stream",
         ),
-        "THUDM/chatglm-6b modeling_chatglm.py 457-704", family="chatglm1",
+        "THUDM/chatglm-6b modeling_chatglm.py 457-704, as greensheng/chatglm-6b@a8ede826 has it", family="chatglm1",
     ),
     Elsewhere(
         "GLM-130B", ("glm-130b",),
@@ -63,13 +63,22 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "LayerNorm with a final bias, for which Llama has no place",
             "released as a SwissArmyTransformer checkpoint in tensor-parallel parts, which are not read",
         ),
-        "THUDM/GLM-130B README and the GLM-130B paper (arXiv 2210.02414) section 2",
+        "the GLM-130B paper (arXiv 2210.02414) section 2",
         instead="ask for ChatGLM 2 or later, which convert",
     ),
     Elsewhere(
-        "GLM-4-0414 and GLM-4.5", ("glm-4-0414", "glm-4-9b-0414", "glm-4-32b-0414", "glm4.5", "glm-4.5"),
-        ("norms behind attention and MLP too; GLM-4.5 has experts, and norms on queries and keys",),
-        "transformers 5.23 models/glm4, models/glm4_moe", instead="it has native classes: serve it as it is",
+        "GLM-4-0414", ("glm4-0414", "glm-4-9b-0414", "glm-4-32b-0414", "glm-z1-9b-0414", "glm-z1-32b-0414"),
+        ("norms behind attention and MLP too, on what each adds to the stream: a Llama adds it as it is",),
+        "transformers 5.23 models/glm4/modeling_glm4.py 75-76, 101, 107", instead="it has a native class: serve it as it is",
+    ),
+    Elsewhere(
+        "GLM-4.5", ("glm4.5", "glm4.5-air", "glm4-moe", "glm-4.6"),
+        (
+            "experts beside a shared one, chosen by sigmoid scores with a bias, behind first layers that are dense",
+            "queries and keys are normalised where use_qk_norm says so, which depends on the data",
+        ),
+        "transformers 5.23 models/glm4_moe/modeling_glm4_moe.py 198-201, 285, 389-407",
+        instead="it has a native class: serve it as it is",
     ),
     Elsewhere(
         "Ling-Lite and Ling-Coder-Lite", ("ling", "ling-lite", "ling-coder-lite", "ling-plus", "bailing", "bailingmoe"),
@@ -78,7 +87,7 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "Mixtral has no shared experts",
             "BailingMoeForCausalLM is its own class, with q, k and v fused in query_key_value",
         ),
-        "inclusionAI/Ling models/modeling_bailing_moe.py; vLLM and SGLang bailing_moe.py",
+        "inclusionAI/Ling@69823a61 models/modeling_bailing_moe.py",
         instead=f"{_REPACK}; vLLM and SGLang have the class",
     ),
     Elsewhere(
@@ -89,27 +98,48 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "the experts' scores are not renormalised, as Mixtral's are",
             "released as JAX pickles of int8 weights with scales, which are programs to open: not read",
         ),
-        "xai-org/grok-1 model.py 112-160, 243, 298, 863-865, 1056-1095; checkpoint.py 101, 189",
+        "xai-org/grok-1@be76c959 model.py 112-160, 243, 298, 863-865, 1056-1095; checkpoint.py 101, 189",
         instead="use a conversion to safetensors that others published, in Grok's own class",
     ),
     Elsewhere(
         "Baichuan 3 and 4", ("baichuan3", "baichuan4", "baichuan-3", "baichuan-4", "baichuan4-turbo"),
         ("closed: they are served by an API, and no weights were published",),
-        "Baichuan Intelligent Technology's releases: only Baichuan-7B, 13B and Baichuan2 have weights",
-        instead="Baichuan-7B and Baichuan2-7B convert",
+        "the Hub's list of baichuan-inc's repositories, read on 2026-11-25",
+        instead="Baichuan-7B and Baichuan2-7B convert, and Baichuan-M2-32B, which is a Qwen2",
     ),
     Elsewhere(
-        "OPT", ("opt", "opt-125m", "opt-6.7b", "galactica"),
+        "Baichuan-M1", ("baichuan-m1", "baichuan-m1-14b", "baichuan-m1-14b-base", "baichuan-m1-14b-instruct"),
+        (
+            "short convolutions along the positions of keys and values: no weights of a Llama mix positions there",
+            "some of its layers see a window, others everything",
+        ),
+        "baichuan-inc/Baichuan-M1-14B-Base@2e6c3b6 README.md, New Model Architecture", instead=_REPACK,
+    ),
+    Elsewhere(
+        "Baichuan-M2", ("baichuan-m2", "baichuan-m2-32b"),
+        ("Qwen2ForCausalLM: Qwen2.5-32B trained further, under Apache 2.0",),
+        "baichuan-inc/Baichuan-M2-32B README and config.json, read on 2026-11-25", family="qwen2",
+    ),
+    Elsewhere(
+        "Baichuan-M3 and Baichuan-Omni",
+        ("baichuan-m3", "baichuan-m3-235b", "baichuan-omni", "baichuan-omni-1d5", "baichuan-audio"),
+        ("their weights are published; what they compute has not been read here, so that nothing is said of it",),
+        "the Hub's list of baichuan-inc's repositories, read on 2026-11-25",
+        instead="`weightsmith families` lists what is read; `convert run` refuses what it does not know, and says by which key",
+    ),
+    Elsewhere(
+        "OPT and Galactica", ("opt", "opt-125m", "opt-6.7b", "galactica", "galactica-6.7b"),
         (
             "learned positions, counted from 2, are added to embeddings: Llama rotates",
-            "LayerNorms with a final bias, and an MLP of two matrices with ReLU",
+            "LayerNorms, the last of which has a bias too, and an MLP of two matrices",
         ),
-        "transformers models/opt/modeling_opt.py", instead="GPT-2 can become an OPT exactly, which is not offered here",
+        "transformers 5.23 models/opt/modeling_opt.py, configuration_opt.py",
+        instead="GPT-2 can become an OPT exactly, which is not offered here",
     ),
     Elsewhere(
         "GPT-1", ("gpt1", "openai-gpt"),
         ("learned positions", "norms behind each branch, on the stream itself"),
-        "transformers models/openai/modeling_openai.py", instead=_REPACK,
+        "transformers 5.23 models/openai/modeling_openai.py", instead=_REPACK,
     ),
     Elsewhere(
         "GPT-J, GPT-NeoX, Pythia, Falcon and Phi-1 to 2",
@@ -118,57 +148,73 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "attention and MLP read the same input side by side: Llama's MLP reads what attention wrote",
             "LayerNorms with a final bias",
         ),
-        "transformers models/gptj, gpt_neox, falcon, phi", instead=_REPACK,
+        "transformers 5.23 models/gptj, gpt_neox, falcon, phi", instead=_REPACK,
     ),
     Elsewhere(
-        "BLOOM and MPT", ("bloom", "bloomz", "bloom-7b1", "mpt", "mpt-7b"),
-        ("ALiBi adds a slope to every attention score, and rotation cannot do that",),
-        "transformers models/bloom, models/mpt", instead=_REPACK,
+        "BLOOM, BELLE-7B and MPT",
+        (
+            "bloom", "bloomz", "bloom-7b1", "bloomz-7b1-mt", "mpt", "mpt-7b", "belle", "belle-7b", "belle-7b-0.2m",
+            "belle-7b-0.6m", "belle-7b-1m", "belle-7b-2m",
+        ),
+        (
+            "ALiBi adds a slope to every attention score, and rotation cannot do that",
+            "BELLE-7B is BLOOMZ-7B1-mt trained further (only BELLE-LLAMA is a Llama)",
+        ),
+        "transformers 5.23 models/bloom, models/mpt; BelleGroup/BELLE-7B-0.2M@7cb8e2f2 README.md", instead=_REPACK,
     ),
     Elsewhere(
         "StarCoder 2", ("starcoder2", "starcoder2-3b", "starcoder2-7b", "starcoder2-15b"),
         ("its final LayerNorm has a bias, for which Llama has no place: a relative error of 0.19 without it",),
-        "transformers models/starcoder2; measured", instead=_REPACK,
+        "transformers 5.23 models/starcoder2; measured", instead=_REPACK,
     ),
     Elsewhere(
         "OLMo 2, Gemma 3", ("olmo2", "olmo-2", "gemma3", "gemma-3"),
         ("queries and keys are normalised, which depends on the data: no weights of a Llama do that", "norms behind each branch"),
-        "transformers models/olmo2, models/gemma3", instead="they have native classes: serve them as they are",
+        "transformers 5.23 models/olmo2, models/gemma3", instead="they have native classes: serve them as they are",
     ),
     Elsewhere(
-        "OLMo 1", ("olmo", "olmo-1", "olmo-7b"),
+        "OLMo 1", ("olmo", "olmo-1", "olmo-1b", "olmo-7b"),
         ("its LayerNorms have no weights; centring what writes to the stream would make it a Llama, and is not offered yet",),
-        "transformers models/olmo", instead=_REPACK,
+        "transformers 5.23 models/olmo/modeling_olmo.py", instead=_REPACK,
+    ),
+    Elsewhere(
+        "OLMo 1.7", ("olmo-1.7", "olmo-1.7-7b"),
+        (
+            "queries, keys and values are cut off at clip_qkv, which depends on the data: no weights of a Llama do that",
+            "its LayerNorms have no weights",
+        ),
+        "transformers 5.23 models/olmo/modeling_olmo.py 237-240", instead="it has a native class: serve it as it is",
     ),
     Elsewhere(
         "MiniCPM 3", ("minicpm3", "minicpm3-4b"),
         ("queries and keys come from latents with norms of their own (MLA), and values are of another width",),
-        "openbmb/MiniCPM3-4B modeling_minicpm.py", instead="vLLM and llama.cpp have the class",
+        "transformers 5.23 models/minicpm3", instead="it has a native class: serve it as it is",
     ),
     Elsewhere(
         "Kimi K2", ("kimi", "kimi-k2"),
         ("a DeepSeek V3 by class and layout: read as deepseek_v3, and written so; no Llama",),
-        "moonshotai/Kimi-K2 config.json", family="deepseek_v3",
+        "MoonshotAI/Kimi-K2@11062d11 README.md, docs/deploy_guidance.md", family="deepseek_v3",
     ),
     Elsewhere(
         "llama2.c", ("llama2c", "llama2.c"),
         ("its ckpt.pt holds a tied Llama under Meta's names beside training state, and no config that a library reads",),
-        "karpathy/llama2.c model.py, train.py, export.py",
+        "karpathy/llama2.c model.py@c05b45a5, train.py@4cc06965, export.py@d9862069",
         instead="`python export.py OUT --version -1 --checkpoint ckpt.pt` of llama2.c writes it as a Llama of transformers",
         keys=("model_args.dim", "model_args.n_layers", "model_args.n_heads"),
     ),
     Elsewhere(
         "models that are Llama by class",
         (
-            "alpaca", "vicuna", "belle", "guanaco", "codellama", "tinyllama", "solar", "deepseek-llm", "deepseek-coder",
+            "alpaca", "vicuna", "belle-llama", "belle-llama-7b-2m", "belle-llama-13b-2m", "guanaco",
+            "codellama", "tinyllama", "solar", "deepseek-llm", "deepseek-coder",
             "yi-1.5", "yi-coder", "deepseek-r1-distill-llama", "smollm", "smollm2", "chinese-llama", "chinese-alpaca",
         ),
         ("LlamaForCausalLM already: `convert run SRC OUT --to llama` normalises names, config and files",),
-        "their config.json", family="llama",
+        "their config.json; those that were read are in tests/configs", family="llama",
     ),
     Elsewhere(
         "models that are Qwen2 by class", ("qwq", "qwq-32b", "deepseek-r1-distill-qwen", "qwen1.5", "qwen2.5", "qwen2.5-coder"),
-        ("Qwen2ForCausalLM already",), "their config.json", family="qwen2",
+        ("Qwen2ForCausalLM already",), "their config.json; those that were read are in tests/configs", family="qwen2",
     ),
 )  # fmt: skip
 

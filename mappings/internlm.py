@@ -16,7 +16,7 @@ INTERNLM = LLAMA.derive(
     recognise=Recognise(model_type="internlm", architectures=("InternLMForCausalLM",)),
     architecture="InternLMForCausalLM",
     model_type="internlm",
-    source="internlm/internlm-7b modeling_internlm.py",
+    source="internlm/internlm-7b@96e127d0 modeling_internlm.py",
     settings=(
         *special(1, 2, 0),
         Setting(

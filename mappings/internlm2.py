@@ -19,7 +19,7 @@ INTERNLM2 = LLAMA.derive(
     recognise=Recognise(architectures=("InternLM2ForCausalLM",)),  # the first chat release says model_type internlm
     architecture="InternLM2ForCausalLM",
     model_type="internlm2",
-    source="internlm/internlm2-7b modeling_internlm2.py",
+    source="internlm/internlm2-7b@3909fd28 modeling_internlm2.py",
     settings=(
         *special(1, 2, 0),
         Setting("rope.theta rope.scaling", "rope_theta rope_scaling", default=(10000.0, None), via=OLD_ROPE),

@@ -36,7 +36,7 @@ LLAMA_2 = Family(
     architecture="",
     model_type="",
     stored="consolidated",
-    source="meta-llama/llama llama/model.py",
+    source="meta-llama/llama@1e837584 llama/model.py",
     settings=(
         Setting("layer", "n_layers"),
         Setting("hidden ffn", "dim multiple_of ffn_dim_multiplier", via=META_WIDTHS, default=(Of(""), None)),
@@ -74,7 +74,7 @@ LLAMA_1 = LLAMA_2.derive(
     variant="llama-1",
     title="Meta's Llama 1",
     recognise=Recognise(present=_KEYS, absent=(*_NAMED, "rope_theta"), one_of=_FIRST),
-    source="facebookresearch/llama, branch llama_v1, llama/model.py",
+    source="facebookresearch/llama@a81fb4e2, branch llama_v1, llama/model.py",
     settings=(Fixed("context", 2048, "the length that Llama 1 was trained on"),),
 )
 
@@ -96,7 +96,7 @@ LLAMA_3 = LLAMA_2.derive(
         absent=_NAMED,
         unlike={"vocab_size": -1, "use_scaled_rope": True},
     ),
-    source="meta-llama/llama3 llama/model.py",
+    source="meta-llama/llama3@32b7ddc9 llama/model.py",
     settings=(
         Setting("rope.theta", "rope_theta", default=500000.0),
         Fixed("context", 8192, "the length that Llama 3 was trained on"),
@@ -108,7 +108,7 @@ LLAMA_31 = LLAMA_3.derive(
     variant="llama-3.1",
     title="Meta's Llama 3.1",
     recognise=Recognise(present=_KEYS, absent=_NAMED, values={"use_scaled_rope": True}, none_of=_OF_32),
-    source="meta-llama/llama-models models/llama3/model.py",
+    source="meta-llama/llama-models@5fdf8311 models/llama3/model.py",
     settings=(
         Setting("rope.scaling", "use_scaled_rope", default=None, via=meta_scaled(8.0)),
         Fixed("context", 131072, "the length that Llama 3.1 was trained on"),

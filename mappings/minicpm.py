@@ -18,7 +18,7 @@ MINICPM = LLAMA.derive(
     recognise=Recognise(architectures=("MiniCPMForCausalLM",)),
     architecture="MiniCPMForCausalLM",
     model_type="minicpm",
-    source="openbmb/MiniCPM-V-2 modeling_minicpm.py",
+    source="openbmb/MiniCPM-V-2 modeling_minicpm.py, as HwwwwwwwH/MiniCPM-V-2@fda92ea8 has it",
     settings=(
         Setting("layer residual.depth", "num_hidden_layers scale_depth", default=(REQUIRED, 1), via=DEPTH),
         Setting(

@@ -16,7 +16,7 @@ NANOGPT = Family(
     model_type="",
     stored="ckpt",
     nested="model_args",
-    source="karpathy/nanoGPT model.py",
+    source="karpathy/nanoGPT@f08abb4 model.py",
     settings=(
         Setting("layer", "n_layer"),
         Setting("hidden", "n_embd"),

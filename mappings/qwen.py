@@ -21,7 +21,7 @@ QWEN = Family(
     recognise=Recognise(model_type="qwen", architectures=("QWenLMHeadModel",), present=("hidden_size",)),
     architecture="QWenLMHeadModel",
     model_type="qwen",
-    source="Qwen/Qwen-7B modeling_qwen.py",
+    source="Qwen/Qwen-7B modeling_qwen.py, as zhangningboo/Qwen-7B@ffe04dd5 has it",
     settings=(
         Setting("layer", "num_hidden_layers"),
         Setting("hidden", "hidden_size"),

@@ -15,7 +15,7 @@ YI = LLAMA.derive(
     recognise=Recognise(model_type="Yi", architectures=("YiForCausalLM",)),
     architecture="YiForCausalLM",
     model_type="Yi",
-    source="01-ai/Yi-6B modeling_yi.py",
+    source="01-ai/Yi-6B@d729eecf modeling_yi.py",
     settings=(
         *special(1, 2, 0),
         Setting("rope.theta rope.scaling", "rope_theta", default=(5000000.0, None), via=BASE_ONLY),

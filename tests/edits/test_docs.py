@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from convert.cli.running import run
@@ -17,11 +18,14 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "surgery.md").read_text()
 VOCABULARY = (Path(__file__).resolve().parents[2] / "docs" / "vocabulary.md").read_text()
 
 
-def test_the_recipe_of_the_page_runs(tmp_path):
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [("baichuan-7b", "model.layers.0.self_attn.W_pack"), ("llama-gqa", "model.layers.0.self_attn.q_proj")],
+)
+def test_the_recipe_of_the_page_runs(base, name, tmp_path):
     _, recipe = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "recipe.toml").write_text(recipe)
-    shutil.copytree(golden("baichuan-7b").checkpoint, tmp_path / "base")
-    name = "model.layers.0.self_attn.W_pack"
+    shutil.copytree(golden(base).checkpoint, tmp_path / "base")
     rows, columns = tensors(tmp_path / "base")[f"{name}.weight"].shape
     torch.manual_seed(4)
     factors = {f"{name}.lora_A.weight": torch.randn(4, columns) / 20, f"{name}.lora_B.weight": torch.randn(rows, 4)}
