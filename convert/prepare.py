@@ -53,14 +53,14 @@ def open_artefact(
 
 def plan_conversion(
     checkpoint: Checkpoint,
-    to: str,
+    to: str | None,
     *,
     source: str | None = None,
     variant: str | None = None,
     accept: Iterable[str] = (),
     **options: Any,
 ) -> Plan:
-    """The plan that rewrites ``checkpoint`` as the family ``to``; ``options`` are those of ``plan_artefact``.
+    """The plan that rewrites ``checkpoint`` as the family ``to`` (None: its own); ``options`` are ``plan_artefact``'s.
 
     ``source`` asserts the family read, ``variant`` chooses among its variants where the files cannot tell; ``accept``
     names config keys that the user knows to be harmless. Where several variants fit and the target can express none of

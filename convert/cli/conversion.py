@@ -45,7 +45,7 @@ def pair_command(source: str, target: str) -> click.Command:
 @command("run")
 @click.argument("src", required=False)
 @click.argument("out", required=False)
-@click.option("--to", "target", metavar="FAMILY", help="The family to write.")
+@click.option("--to", "target", metavar="FAMILY", help="The family to write; default: the source's own.")
 @click.option("--plan", "saved", type=click.Path(exists=True, dir_okay=False), help="Execute a plan saved by --plan-out.")
 @planning
 @plan_out_option
@@ -57,9 +57,10 @@ def run_(src: str | None, out: str | None, target: str | None, saved: str | None
             raise click.UsageError("--plan holds the source and the target; give only OUT beside it.")
         _execute_saved(Path(saved), src, options)
         return
-    if src is None or target is None:
-        raise click.UsageError("give SRC and --to FAMILY (or --plan FILE).")
-    _known(target)
+    if src is None:
+        raise click.UsageError("give SRC, and --to FAMILY for another family than its own (or --plan FILE).")
+    if target is not None:
+        _known(target)
     _convert(src, out, target, None, options)
 
 
@@ -100,11 +101,12 @@ def repack_(src: str, out: str | None, max_shard_size: int, **options: Any) -> N
     carry_out(plan, out, {**options, "verify_mode": "off", "unverified": COPIED})
 
 
-def _convert(src: str, out: str | None, target: str, source: str | None, options: dict[str, Any]) -> None:
-    carry_out(_plan(src, target, source, options), out, options, wish={"src": src, "to": target, "from": source})
+def _convert(src: str, out: str | None, target: str | None, source: str | None, options: dict[str, Any]) -> None:
+    plan = _plan(src, target, source, options)
+    carry_out(plan, out, options, wish={"src": src, "to": target or plan.target, "from": source})
 
 
-def _plan(src: str, target: str, source: str | None, options: dict[str, Any]) -> Plan:
+def _plan(src: str, target: str | None, source: str | None, options: dict[str, Any]) -> Plan:
     from convert.checkpoint import open_checkpoint
     from convert.prepare import plan_conversion
 

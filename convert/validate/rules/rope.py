@@ -54,7 +54,7 @@ def rope_new_form_only(subject: Subject) -> Iterator[Found]:
     "rope-partial-ignored", "error",
     what="partial_rotary_factor stands beside rope_type default in a class that rotates whole heads",
     why="transformers ignores it and vLLM honours it: two different models, both silent",
-    fix="remove the key, or express partial rotation as longrope factors (`weightsmith run --to llama` does)",
+    fix="remove the key, or express partial rotation as longrope factors (`weightsmith run SRC OUT --to llama` does)",
     source="transformers 5.23, executed (exactness facts E-3); vLLM layers/rotary_embedding get_rope",
 )  # fmt: skip
 def rope_partial_ignored(subject: Subject) -> Iterator[Found]:
