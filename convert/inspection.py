@@ -7,7 +7,7 @@ from typing import Any
 
 from convert.checkpoint import Checkpoint
 from convert.prepare import identify, open_artefact
-from convert.report import size
+from convert.report import counted, size
 from convert.sizing import needs
 from convert.tokenizer_facts import tokenizer_facts, tokenizer_lines
 from surgery.errors import ConversionError, show
@@ -67,7 +67,7 @@ def inspection_text(told: dict[str, Any]) -> str:
             if told["family"] is None and told.get("candidates")
             else ""
         ),
-        _counted(told),
+        counted(told["parameters"], told["elements"], f"in {told['tensors']} tensors, {size(told['bytes'])}"),
         f"  types       {', '.join(f'{name} {size(n)}' for name, n in told['dtypes'].items())}",
         f"  files       {', '.join(show(f['name'])[1:-1] for f in told['files'][:4])}{' ...' if len(told['files']) > 4 else ''}",
         f"  documents   {', '.join(show(n)[1:-1] for n in told['documents']) or 'none'}",
@@ -90,14 +90,6 @@ def inspection_text(told: dict[str, Any]) -> str:
     if "problem" in told:
         lines.append(f"  problem     {told['problem']}")
     return "\n".join(lines)
-
-
-def _counted(told: dict[str, Any]) -> str:
-    """Parameters, where the family is known, beside all that the files hold where that is more."""
-    parameters, elements, rest = told["parameters"], told["elements"], f"in {told['tensors']} tensors, {size(told['bytes'])}"
-    if parameters is None:
-        return f"  elements    {elements:,} {rest}"
-    return f"  parameters  {parameters:,} {rest if elements == parameters else f'({elements:,} elements {rest})'}"
 
 
 def _plain(value: Any) -> Any:

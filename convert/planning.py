@@ -142,6 +142,7 @@ class Plan:
     passes: tuple[str, ...] = ()  # names of those that made the model what the target expresses
     limited: bool = False  # whether one of them keeps the function only up to the context that the output states
     wish: Wish | None = None  # None: the bytes were moved without reading them as a model
+    parameters: int | None = None  # of the model that is written; None: the bytes were moved without reading them as one
     card: Mapping[str, Any] = field(default_factory=dict)  # what the source's card says of its licence and its base models
 
     @cached_property
@@ -155,7 +156,8 @@ class Plan:
         return sum(len(f.outputs) for f in self.files)
 
     @cached_property
-    def parameters(self) -> int:
+    def elements(self) -> int:
+        """All that is written, with buffers, scales and second copies."""
         return sum(o.numel for f in self.files for o in f.outputs)
 
     @property
@@ -199,6 +201,7 @@ class Plan:
             "computed": sum(o.computed for f in self.files for o in f.outputs),
             "rounding_at_most": self.rounding,
             "parameters": self.parameters,
+            "elements": self.elements,
             "bytes": self.nbytes,
             "writer_peak_bytes": self.writer_peak,
             "files": [{"name": f.name, "bytes": f.size, "tensors": len(f.outputs)} for f in self.files],

@@ -141,6 +141,7 @@ def plan_artefact(
         least=max((p.exactness for p in passes), default=Exactness.BYTE),
         passes=passes,
         made_of=(artefact, target),
+        parameters=legal.parameters,
     )
 
 
@@ -277,6 +278,7 @@ def _assemble(
     least: Exactness = Exactness.BYTE,
     passes: tuple[Pass, ...] = (),
     made_of: tuple[Artefact, Family] | None = None,
+    parameters: int | None = None,
 ) -> Plan:
     container = CONTAINERS[stored]
     files = container.files(targets, config, options["max_shard_size"])
@@ -301,6 +303,7 @@ def _assemble(
         passes=tuple(p.name for p in passes),
         limited=any(p.up_to_context for p in passes),
         wish=_wish(*made_of, options) if made_of is not None else None,
+        parameters=parameters,
         card=source_card(checkpoint),
     )
 

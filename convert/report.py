@@ -37,6 +37,15 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.1f} TB"
 
 
+def counted(parameters: int | None, elements: int, *more: str) -> str:
+    """Parameters, where it is known which they are, beside all elements where those are more; ``more`` is of the elements."""
+    if parameters is None:
+        return " ".join((f"  elements    {elements:,}", *more))
+    if parameters == elements:
+        return " ".join((f"  parameters  {parameters:,}", *more))
+    return f"  parameters  {parameters:,} ({' '.join((f'{elements:,} elements', *more))})"
+
+
 def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) -> str:
     """The whole plan on one screen, or with every tensor's lineage."""
     outputs = [o for f in plan.files for o in f.outputs]
@@ -48,7 +57,7 @@ def plan_text(plan: Plan, lineage: Sequence[Mapping[str, Any]] | None = None) ->
         f"  exactness   {plan.exactness}: {_words(plan)}",
         *(f"  step        {step}" for step in plan.steps),
         f"  tensors     {len(plan.checkpoint.tensors)} read, {len(outputs)} written: {moved} moved, {len(computed)} computed",
-        f"  parameters  {plan.parameters:,}",
+        counted(plan.parameters, plan.elements),
         f"  bytes       {size(plan.nbytes)} in {_count(len(plan.files), 'file')} of weights and {documents}",
         f"  memory      writer at most {size(plan.writer_peak)}",
     ]

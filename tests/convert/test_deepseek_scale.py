@@ -24,7 +24,7 @@ start = time.process_time()
 plan = plan_conversion(open_checkpoint(sys.argv[1]), "deepseek_v3")
 plan.digest
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
-print(time.process_time() - start, peak, plan.tensors, plan.parameters)
+print(time.process_time() - start, peak, plan.tensors, plan.elements)
 """
 
 

@@ -13,6 +13,8 @@ import torch
 from convert.card import make_card
 from convert.checkpoint import open_checkpoint
 from convert.inspection import inspect, inspection_text
+from convert.prepare import plan_conversion, plan_repack
+from convert.report import plan_text
 from tests.goldens import golden
 from tests.mappings.classes import config_of, native
 from tests.memory.judge import Judged, expanded, headers, judged, parameters, without_values
@@ -112,6 +114,23 @@ def test_buffers_scales_and_ties_are_no_parameters(name: str) -> None:
     assert told["parameters"] == right
     assert told["elements"] >= right
     assert f"  parameters  {right:,} " in inspection_text(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("gpt2", None), ("llama-tied", "qwen2"), ("baichuan-7b", "llama"), ("chatglm3", "llama"), ("minicpm-2b", "llama")],
+)
+def test_a_plan_counts_the_parameters_of_what_it_writes(name: str, to: str | None, tmp_path: Path) -> None:
+    plan = plan_conversion(open_checkpoint(golden(name).checkpoint), to)
+    (tmp_path / "config.json").write_bytes(plan.documents["config.json"])
+    right = parameters(without_values(transformers().AutoConfig.from_pretrained(tmp_path)))
+    assert plan.summary()["parameters"] == right
+    assert f"  parameters  {right:,}\n" in plan_text(plan)
+
+
+def test_a_repack_counts_elements_alone() -> None:
+    plan = plan_repack(open_checkpoint(golden("gpt2").checkpoint))
+    assert plan.summary()["parameters"] is None and f"  elements    {plan.elements:,}\n" in plan_text(plan)
 
 
 def test_nanogpts_one_matrix_under_two_names_counts_once() -> None:

@@ -63,10 +63,10 @@ def test_both_forms_of_mixtrals_experts_are_followed_and_a_mistake_in_one_is_see
     plan = plan_conversion(open_checkpoint(case.checkpoint), "mixtral-fused")
     lineage = prove(plan, most=EVERY)
     assert lineage is not None and lineage.passed and lineage.complete and not lineage.unfollowed
-    assert lineage.addresses == plan.parameters and "experts by number" in lineage.sentence
+    assert lineage.addresses == plan.elements and "experts by number" in lineage.sentence
     write(plan, tmp_path / "fused")
     back = prove(plan_conversion(open_checkpoint(tmp_path / "fused"), "mixtral"), most=EVERY)
-    assert back is not None and back.passed and back.addresses == plan.parameters and not back.unfollowed
+    assert back is not None and back.passed and back.addresses == plan.elements and not back.unfollowed
 
     def wrong(family: Family) -> Family:
         expert = R + "expert.{expert}."
