@@ -124,10 +124,7 @@ class Staging:
         """A small file, whole and on disk under its name, or not there."""
         temporary = self.temporary(name)
         try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(temporary, content, name)
             self._keep(temporary, name, xxhash.xxh3_128_hexdigest(content))
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -306,6 +303,19 @@ def hash_file(path: Path, check: Callable[[], None], begin: int = 0, end: int | 
             told.update(buffer[:count])
             left = None if left is None else left - count
     return told.hexdigest()
+
+
+def write_whole(path: Path, content: bytes, name: str) -> None:
+    """A new file, to be called ``name``, on disk and read back: a write that reports success may have stored nothing."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.read_bytes() != content:
+        raise StorageFailed(
+            f"{show(name)}: what was read back is not what was written. The disk, the memory or the network share is "
+            "failing; nothing was published."
+        )
 
 
 def sync_directory(path: Path) -> None:
