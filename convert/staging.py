@@ -28,6 +28,7 @@ import xxhash
 from convert import journal, owner
 from convert.checkpoint import is_document
 from convert.owner import Owner
+from convert.paths import check_absent, staging_of
 from convert.system import rename_no_replace, umask
 from surgery.errors import OutputBusy, StorageFailed, show
 
@@ -260,11 +261,12 @@ class Staging:
 
 
 @contextmanager
-def staging(path: Path, keys: Mapping[str, str], check: Callable[[], None]) -> Iterator[Staging]:
-    """The staging directory at ``path``, locked, for a run whose files have these ``keys``.
+def staging(out: Path, keys: Mapping[str, str], check: Callable[[], None]) -> Iterator[Staging]:
+    """The staging directory of ``out``, locked, for a run whose files have these ``keys``.
 
     ``check`` raises when the run is to stop; what earlier runs left may take minutes to hash.
     """
+    path = staging_of(out)
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -278,6 +280,11 @@ def staging(path: Path, keys: Mapping[str, str], check: Callable[[], None]) -> I
         owner.written(path, stage.owner)
         _recover(path)
         _prove(stage, check)
+        try:
+            check_absent(out)  # under the lock: another run may have finished since this one began
+        except OutputBusy:
+            stage.give_up()
+            raise
         _sweep(path, {*stage.proven, *(grown.path.name for grown in stage.grown.values())})
         stage._journal = journal.open_(path / journal.NAME)
         sync_directory(path)
