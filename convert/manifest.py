@@ -5,7 +5,7 @@ No dates, hosts, absolute paths or measured numbers: the same input, options and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convert.checkpoint.kinds import COUNT, TABLE, TABLES, TEXT, TEXTS, Kind, optional
@@ -18,15 +18,22 @@ _TEXT_BY_NAME = Kind("a table of texts", lambda value: TABLE.holds(value) and TE
 #: what each key holds; whoever reads a manifest gets nothing else under it
 _KEYS: Mapping[str, Kind] = {
     "schema": COUNT, "tool": TEXT, "version": TEXT, "source": TABLE, "target": TEXT, "options": TABLE, "exactness": TEXT,
-    "steps": TEXTS, "edits": TABLES, "left": _TEXT_BY_NAME, "outputs": TABLES, "tokenizer": optional(TABLE),
+    "steps": TEXTS, "edits": TABLES, "left": _TEXT_BY_NAME, "outputs": TABLES, "documents": TEXTS, "tokenizer": optional(TABLE),
     "verification": Kind("a table or a text", lambda value: isinstance(value, dict | str)),
 }  # fmt: skip
 
 
 def manifest(
-    plan: Plan, hashes: Mapping[str, str], verdict: Mapping[str, Any] | None, tokenizer: Mapping[str, Any] | None = None
+    plan: Plan,
+    hashes: Mapping[str, str],
+    verdict: Mapping[str, Any] | None,
+    tokenizer: Mapping[str, Any] | None = None,
+    documents: Iterable[str] = (),
 ) -> bytes:
-    """The provenance of a finished output; ``verdict`` is None when it was not verified, and the manifest says so."""
+    """The provenance of a finished output; ``verdict`` is None when it was not verified, and the manifest says so.
+
+    ``documents`` are the files without weights that were made anew: all others are the source's, byte for byte.
+    """
     return document(
         {
             "schema": SCHEMA,
@@ -47,6 +54,7 @@ def manifest(
             "edits": plan.wish.without_places() if plan.wish is not None else [],
             "left": dict(plan.left),
             "outputs": [{"name": f.name, "size": f.size, "xxh3_128": hashes[f.name]} for f in plan.files],
+            "documents": sorted(documents),
             "tokenizer": dict(tokenizer) if tokenizer is not None else None,
             "verification": dict(verdict) if verdict is not None else "not verified",
         }

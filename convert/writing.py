@@ -125,7 +125,13 @@ def write(
                     raise busy
                 kept = stage.set_aside(failed_of(final), names)
                 raise VerificationFailed("\n".join([*verdict.lines(), f"The output was kept as {show(str(kept))}."]))
-            told = manifest(plan, stage.proven, verdict.record() if verdict else None, tokenizer.record() if tokenizer else None)
+            told = manifest(
+                plan,
+                stage.proven,
+                verdict.record() if verdict else None,
+                tokenizer.record() if tokenizer else None,
+                (*made, *plan.documents),
+            )
             stage.write(MANIFEST, told)
             sources.unchanged()
             stage.publish(final, (*names, MANIFEST))

@@ -88,8 +88,13 @@ def _verification(out: Subject) -> Iterator[str]:
 
 def _licence(out: Subject, data: Mapping[str, Any], found: Under) -> Iterator[str]:
     named = data.get("license_name") if data.get("license") == "other" else data.get("license")
-    if named:
+    stated = [str(data.get(key) or "") for key in ("license", "license_name")]
+    kept = not found.holding or any(part.terms.accepts(*stated) for part in found.holding)
+    if named and kept:
         yield f"The weights stay under their source's licence, `{named}`: converting changes the form, not the terms."
+    elif named:
+        holding = listed(part.terms.name for part in found.holding)
+        yield f"The source's card states `{named}`; the {holding} holds beside it: converting changes the form, not the terms."
     for part in found.parts:
         if part.repository and part.repository != part.base:
             yield f"`{part.base}` was made from `{part.repository}`, whose {part.terms.name} goes on to hold as well."
@@ -105,11 +110,16 @@ def _licence(out: Subject, data: Mapping[str, Any], found: Under) -> Iterator[st
         yield f"Its text: {', '.join(f'[{name}](<{name}>)' for name in files)}."
 
 
+_MANY = 5  # files of weights that are counted, and not named
+
+
 def _changed(out: Subject) -> str:
     """What licences want a changed copy to say: that and which files were changed."""
-    written = [str(entry.get("name")) for entry in out.provenance.get("outputs") or ()]
-    config = [out.config_name] if out.config_name in out.files else []
-    return f"Changed files: {listed([*written, *config], 4)} were changed from the source by this conversion (see Origin)."
+    weights = [str(entry.get("name")) for entry in out.provenance.get("outputs") or ()]
+    written = weights if len(weights) < _MANY else [f"the {len(weights)} files of weights"]
+    documents = out.provenance.get("documents") or ([out.config_name] if out.config_name in out.files else [])
+    names = [*written, *(str(name) for name in documents)]
+    return f"Changed files: {listed(names, len(names))} were changed from the source by this conversion (see Origin)."
 
 
 def _loading(out: Subject) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from itertools import accumulate
+from contextlib import suppress
+from itertools import accumulate, islice
 from typing import Any, NoReturn
 
 from convert.checkpoint.files import Folder, opened
@@ -139,12 +141,14 @@ _CARRIED = re.compile(
 )
 #: words in the names of licences, terms and notices, in the languages in which vendors publish
 _LEGAL_WORD = (
-    r"licen[cs]|notice|(?<![a-z])terms(?![a-z])|polic(?:y|ies)|agreement|copying|copyright|(?<![a-z])legal|disclaimer|patents?"
+    r"licen[cçs]|lizenz|notice|(?<![a-z])terms(?![a-z])|polic(?:y|ies)|agreement|copying|copyright|(?<![a-z])legal|disclaimer|patents?"
     r"|(?<![a-z])authors(?![a-z])|attribution|(?<![a-z])eula(?![a-z])"
-    r"|acceptable.?use|responsible.?use|许可|許可|协议|協議|条款|條款|声明|聲明|政策|授权|ライセンス|規約"
+    r"|(?<![a-z])tos(?![a-z])|acceptable.?use|responsible.?use"
+    r"|许可|許可|协议|協議|条款|條款|声明|聲明|政策|授权|授權|版权|版權|规范|規範|著作権|ライセンス|規約|라이선스|약관|저작권|лиценз"
 )
 _LEGAL = re.compile(_LEGAL_WORD, re.IGNORECASE)
 _NEVER_CARRIED = (".py", ".pyc", ".so", ".sh", ".bin", ".pt", ".pth", ".pkl", ".safetensors", ".incomplete", ".part")
+_BELOW = 1000  # names of a folder that are looked at
 _NO_TEXT = (".index.json", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".gguf", ".onnx", ".h5", ".zip", ".gz", ".tar",
             ".js", ".cpp", ".cu", ".c", ".h", ".ipynb")  # fmt: skip
 
@@ -165,10 +169,24 @@ def is_legal(name: str) -> bool:
     return not other and _LEGAL.search(name) is not None
 
 
+def legal_below(folder: Folder) -> list[str]:
+    """Licences and notices one folder further down, such as LICENSES/MIT.txt: these are not carried, and must be known of."""
+    found = []
+    for name in sorted(folder.names):
+        place = folder.path / name
+        if name.startswith(".") or place.is_symlink() or not place.is_dir():
+            continue
+        with suppress(OSError), os.scandir(place) as entries:
+            found += [f"{name}/{entry.name}" for entry in islice(entries, _BELOW) if is_legal(name) or is_legal(entry.name)]
+    return sorted(found)
+
+
 def find_documents(folder: Folder) -> dict[str, SourceFile]:
     """The tokenizer, generation config, licence, notices and README of a checkpoint, by name. Nothing is read."""
     found = {}
     for name in sorted(filter(is_document, folder.names)):
+        if is_legal(name) and (folder.path / name).is_dir():  # as REUSE has it: `legal_below` says what is in it
+            continue
         file = folder.find(name)
         if file.size > TOKENIZER_LIMIT:
             raise ConversionError(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convert.checkpoint.documents import find_documents, read_json
+from convert.checkpoint.documents import find_documents, legal_below, read_json
 from convert.checkpoint.files import Folder, Missing, list_folder
 from convert.checkpoint.hub import fetch, find_snapshot, parse_identifier
 from convert.checkpoint.names import printed
@@ -143,6 +143,7 @@ def _left_behind(folder: Folder, used: Container[str]) -> list[str]:
     known = (*_OTHER_WEIGHTS, *_CODE, ".index.json")
     names = [name for name in sorted(folder.names) if name not in used and not name.startswith(".")]
     left = [name for name in names if name not in _OURS and not name.lower().endswith(known) and (folder.path / name).is_file()]
+    left += legal_below(folder)
     if not left:
         return []
     one = len(left) == 1

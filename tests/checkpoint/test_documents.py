@@ -1,6 +1,7 @@
 """Strict JSON, and which documents travel with a checkpoint."""
 
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.checkpoint import find_documents, is_document, read_bytes, read_json
-from convert.checkpoint.documents import NotStrict, parse_json
+from convert.checkpoint import find_documents, is_document, open_checkpoint, read_bytes, read_json
+from convert.checkpoint.documents import NotStrict, is_legal, parse_json
 from convert.checkpoint.files import list_folder
 from surgery.errors import ConversionError, UnsafeInput
+from tests.goldens import golden
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
@@ -132,3 +134,30 @@ def test_a_document_that_links_outside_is_unsafe(tmp_path: Path) -> None:
     (tmp_path / "in" / "tokenizer.model").symlink_to("../secret")
     with pytest.raises(UnsafeInput, match=r"tokenizer\.model is a link to a place outside"):
         find_documents(list_folder(tmp_path / "in"))
+
+
+def test_folders_of_licences_are_named_and_stop_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(golden("llama-gqa").checkpoint, source)
+    for name in ("LICENSES/MIT.txt", "docs/LICENSE-MODEL", "docs/usage.md", "license/terms.md"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("Terms.\n")
+    opened = open_checkpoint(source)
+    (told,) = [line for line in opened.warnings if "not carried over" in line]
+    assert all(name in told for name in ("LICENSES/MIT.txt", "docs/LICENSE-MODEL", "license/terms.md"))
+    assert "usage.md" not in told and not any("/" in name for name in opened.documents)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "模型授權.pdf", "版权.txt", "著作権.txt", "使用规范.pdf", "ToS.md", "라이선스.txt", "Licença.txt", "Lizenz.txt", "Лицензия.txt",
+    ],
+)  # fmt: skip
+def test_licences_are_known_in_the_languages_of_those_who_publish(name: str) -> None:
+    assert is_legal(name) and is_document(name)
+
+
+@pytest.mark.parametrize("name", ["tosca.txt", "protos.json", "photos.md", "tokenizer.json", "config.json", "atoms.txt"])
+def test_words_that_only_look_like_it_are_none(name: str) -> None:
+    assert not is_legal(name)

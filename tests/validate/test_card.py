@@ -1,5 +1,6 @@
 """Cards from facts: what is said, where it comes from, and that the user's own words stay."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,17 @@ import pytest
 import yaml
 
 from convert.card import Wishes, make_card, write_card
+from convert.checkpoint import open_checkpoint
+from convert.prepare import plan_conversion
 from convert.validate.card_text import read_card
 from convert.validate.check import validate
 from surgery.errors import ConversionError
+from tests.goldens import golden
+from tests.trained.checkpoints import size_of, widened
+from tests.trained.kinds import kind
 from tests.validate.changes import card, config, file, manifest
 from tests.validate.repository import Change, Repository, changed
+from tests.writing import write
 
 
 def no_card(made: Repository) -> None:
@@ -142,6 +149,27 @@ def test_the_card_names_what_the_source_was_made_from_and_shows_what_its_licence
     assert "[LICENSE](<LICENSE>), [Llama 许可协议.pdf](<Llama 许可协议.pdf>)" in made.text
     write_card(out, made)
     assert validate(out, only=["licence-modified", "licence-built-with"]).findings == ()
+
+
+def test_a_card_names_every_file_that_is_no_longer_the_sources(tmp_path: Path) -> None:
+    pieces, source = kind("llama-other-size"), tmp_path / "source"
+    widened(golden("llama-gqa").checkpoint, size_of(pieces), pieces.files, source)
+    (source / "LICENSE").write_text("Terms.\n")
+    (source / "generation_config.json").write_text('{"temperature": 0.5, "top_p": 0.9, "max_new_tokens": 10}')
+    write(plan_conversion(open_checkpoint(source), "mistral", max_shard_size=500_000), tmp_path / "out")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "weightsmith.json"}
+    same = {name for name, content in files.items() if (source / name).is_file() and (source / name).read_bytes() == content}
+    assert "LICENSE" in same and "generation_config.json" not in same
+    (said,) = re.findall(r"Changed files: (.*) were changed from", make_card(source, tmp_path / "out").text)
+    assert set(said.split(", ")) >= files.keys() - same
+    assert "LICENSE" not in said
+
+
+def test_a_card_does_not_call_a_licence_the_sources_beside_a_stricter_one(tmp_path: Path) -> None:
+    source = changed([card(license="apache-2.0", base_model="Qwen/Qwen2.5-3B-Instruct")]).write(tmp_path / "source")
+    made = make_card(source, out_of(tmp_path, no_card), Wishes(base_model="someone/my-ft"))
+    assert "The weights stay under" not in made.text
+    assert "The source's card states `apache-2.0`; the Qwen Research License holds beside it" in made.text
 
 
 def test_the_licence_of_a_tuned_sources_base_is_told_by_the_sources_own_card(tmp_path: Path) -> None:
