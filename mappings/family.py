@@ -36,9 +36,10 @@ class Recognise:
     def matches(self, config: Mapping[str, Any]) -> bool:
         stated = config.get("architectures")
         named = stated if isinstance(stated, list | tuple) else ()
+        unsaid = stated is None and self.model_type != ""  # as the libraries take it: the model_type has one class for text
         return (
             self.names(config)
-            and (not self.architectures or any(name in self.architectures for name in named))
+            and (not self.architectures or unsaid or any(name in self.architectures for name in named))
             and all(lookup(config, key) is not None for key in self.present)
             and all(config.get(key) is None for key in self.absent)
             and all(config.get(key) == value for key, value in self.values.items())

@@ -151,7 +151,8 @@ def test_folders_of_licences_are_named_and_stop_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "模型授權.pdf", "版权.txt", "著作権.txt", "使用规范.pdf", "ToS.md", "라이선스.txt", "Licença.txt", "Lizenz.txt", "Лицензия.txt",
+        "模型授權.pdf", "版权.txt", "著作権.txt", "使用规范.pdf", "ToS.md", "라이선스.txt", "Licença.txt", "Lizenz.txt",
+        "Лицензия.txt",
     ],
 )  # fmt: skip
 def test_licences_are_known_in_the_languages_of_those_who_publish(name: str) -> None:

@@ -191,7 +191,10 @@ _PATHS: Mapping[str, tuple[str, Callable[[Path], None], tuple[str, ...], str]] =
     ),
     "bin": ("`.bin` files: Baichuan to Llama", _baichuan, ("weightsmith", "baichuan-to-llama", *_ONE, *_UNVERIFIED), "."),
     "baichuan2": (
-        "computed and verified: Baichuan 2 to Llama", _baichuan_2, ("weightsmith", "baichuan-to-llama", *_ONE, *_SIZE), ".",
+        "computed: Baichuan 2 to Llama", _baichuan_2, ("weightsmith", "baichuan-to-llama", *_ONE, *_UNVERIFIED), ".",
+    ),
+    "verified": (
+        "the same, verified before it is published", _baichuan_2, ("weightsmith", "baichuan-to-llama", *_ONE, *_SIZE), ".",
     ),
     "merge-lora": (
         "`surgery merge-lora`", _lora, ("surgery", "merge-lora", *_BASE, "--adapter", "{in}/adapter", *_UNVERIFIED), "base",

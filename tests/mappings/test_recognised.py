@@ -50,6 +50,29 @@ def test_a_llama_with_the_eps_of_metas_first_is_written_as_that(tmp_path):
     assert plan.target == again.label == "meta-llama-1"
 
 
+@pytest.mark.parametrize("case", PRESENT, ids=str)
+def test_a_config_without_architectures_is_what_its_model_type_is_or_ambiguous(case):
+    """transformers needs none: the class is by the model_type alone."""
+    artefact = open_artefact(open_checkpoint(case.checkpoint), variant=VARIANTS.get(case.name))
+    config = {key: value for key, value in artefact.origin.config.items() if key != "architectures"}
+    found = recognise(families(), config)
+    assert found == () or artefact.label in [family.label for family in found]
+    if len(found) > 1:
+        assert len({family.name for family in found}) == 1
+
+
+@pytest.mark.parametrize("name", ["llama-gqa", "qwen2", "gemma2", "mistral", "phi3", "qwen3", "stablelm", "mixtral", "gpt2"])
+def test_a_checkpoint_without_architectures_is_converted_and_verified(name, tmp_path):
+    source = tmp_path / "in"
+    shutil.copytree(golden(name).checkpoint, source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({key: config[key] for key in config if key != "architectures"}))
+    plan = plan_conversion(open_checkpoint(source), None)
+    write(plan, tmp_path / "out", verify=None)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"]
+    assert verify(open_checkpoint(source), open_checkpoint(tmp_path / "out"), exactness=str(plan.exactness)).passed
+
+
 @pytest.mark.skipif("deepseek-v3" not in HERE, reason="the golden case is not here")
 def test_kimi_k2_is_a_deepseek_v3_under_its_published_name(tmp_path):
     source = tmp_path / "in"
