@@ -22,7 +22,8 @@ class Elsewhere:
     reasons: tuple[str, ...]
     source: str
     family: str = ""  # the family whose table reads it
-    keys: tuple[str, ...] = ()  # of its config, by which it is known where that has no model_type; dots descend
+    model_type: str = ""  # of a line of models of which ``keys`` tell this one
+    keys: tuple[str, ...] = ()  # of its config that have a value, by which it is known; dots descend
     instead: str = ""  # what can be done where no table does
 
 
@@ -151,6 +152,11 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         "transformers 5.23 models/gptj, gpt_neox, falcon, phi", instead=_REPACK,
     ),
     Elsewhere(
+        "Falcon RW", ("falcon-rw", "falcon-rw-1b", "falcon-rw-7b"),
+        ("ALiBi adds a slope to every attention score, and rotation cannot do that", "LayerNorms with a final bias"),
+        "transformers 5.23 models/falcon/modeling_falcon.py", instead=_REPACK, model_type="falcon", keys=("alibi",),
+    ),
+    Elsewhere(
         "BLOOM, BELLE-7B and MPT",
         (
             "bloom", "bloomz", "bloom-7b1", "bloomz-7b1-mt", "mpt", "mpt-7b", "belle", "belle-7b", "belle-7b-0.2m",
@@ -184,6 +190,7 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
             "its LayerNorms have no weights",
         ),
         "transformers 5.23 models/olmo/modeling_olmo.py 237-240", instead="it has a native class: serve it as it is",
+        model_type="olmo", keys=("clip_qkv",),
     ),
     Elsewhere(
         "MiniCPM 3", ("minicpm3", "minicpm3-4b"),
@@ -227,8 +234,9 @@ def answer(name: str) -> Elsewhere | None:
 
 def known_by(config: Mapping[str, Any]) -> Elsewhere | None:
     """The entry for what a config is of, by its model_type or by its keys."""
-    by_keys = (one for one in ELSEWHERE if one.keys and all(lookup(config, key) is not None for key in one.keys))
-    return answer(str(config.get("model_type", ""))) or next(by_keys, None)
+    kind = str(config.get("model_type", ""))
+    told = (one for one in ELSEWHERE if one.keys and one.model_type in ("", kind))
+    return next((one for one in told if all(lookup(config, key) for key in one.keys)), None) or answer(kind)
 
 
 def _bare(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mappings import families
-from mappings.elsewhere import ELSEWHERE, answer
+from mappings.elsewhere import ELSEWHERE, answer, known_by
 
 #: a commit, a version, a paper, a day, or the configs that are kept here
 _DATED = re.compile(r"@[0-9a-f]{7}|\b\d+\.\d+\b|arXiv \d{4}\.\d{5}|\b20\d\d-\d\d-\d\d\b|tests/configs")
@@ -55,6 +55,20 @@ def test_an_answer_says_what_the_class_has(name: str) -> None:
 def test_a_published_name_has_its_own_answer(name: str, family: str) -> None:
     found = answer(name)
     assert found is not None and found.family == family
+
+
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        ({"model_type": "olmo", "clip_qkv": 8.0}, "OLMo 1.7"), ({"model_type": "olmo", "clip_qkv": None}, "OLMo 1"),
+        ({"model_type": "falcon", "alibi": True, "parallel_attn": False}, "Falcon RW"),
+        ({"model_type": "falcon", "alibi": False}, "GPT-J, GPT-NeoX, Pythia, Falcon and Phi-1 to 2"),
+        ({"model_args": {"dim": 8, "n_layers": 2, "n_heads": 2}}, "llama2.c"),
+    ],
+)  # fmt: skip
+def test_a_config_is_known_by_what_tells_it_from_others_of_its_type(config: dict[str, object], title: str) -> None:
+    found = known_by(config)
+    assert found is not None and found.title == title
 
 
 def test_closed_weights_are_said_of_closed_models_alone() -> None:
