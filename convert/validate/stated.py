@@ -79,7 +79,7 @@ def is_copy(subject: Subject) -> bool:
         return True
     if subject.provenance:
         return not _came_tuned(subject, bases[0])
-    called = subject.name or subject.card.title
+    called = subject.name or subject.card.title.replace(" ", "-")
     return bool(called) and _same_weights(called, bases[0])
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from convert.card import Wishes, make_card
 from convert.validate.published import PUBLISHED, lineage
 from convert.validate.terms import TERMS, by_statement
 from convert.validate.under import under
 from tests.validate.changes import card, file, manifest, without
 from tests.validate.fixtures import body, mit_text
-from tests.validate.repository import APACHE, Change
+from tests.validate.repository import APACHE, Change, changed
 from tests.validate.test_licences import BY_ID, LLAMA31_NOTICE, LLAMA31_TEXT, chain, other, told
 
 MISTRAL, LLAMA31, QWEN3B = "mistralai/Mistral-7B-v0.1", "meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-3B-Instruct"
@@ -120,9 +121,9 @@ def test_a_model_tuned_from_a_permissive_one_may_have_its_own_terms(base: str, k
     ("keys", "change", "name"),
     [
         ({}, manifest(), ""), ({"base_model_relation": "quantized"}, BUILT, ""), ({}, BUILT, "someone/Mistral-7B-v0.1-GPTQ"),
-        ({}, BUILT, "someone/mistralai_Mistral-7B-v0.1-GGUF"),
+        ({}, BUILT, "someone/mistralai_Mistral-7B-v0.1-GGUF"), ({}, body("\n# Mistral 7B v0.1 GGUF\n\nIn another form.\n"), ""),
     ],
-    ids=["converted", "quantised", "named as a copy", "named with its owner"],
+    ids=["converted", "quantised", "named as a copy", "named with its owner", "with a title of a copy"],
 )  # fmt: skip
 @pytest.mark.parametrize("licence", ["mit", "cc-by-nc-4.0"])
 def test_a_copy_of_one_may_not(licence: str, keys: dict[str, str], change: Change, name: str, tmp_path: Path) -> None:
@@ -157,6 +158,8 @@ def test_use_policies_notices_and_privacy_files_are_not_the_licence(tmp_path: Pa
     right = (card(license="llama3.1", base_model=LLAMA31), BUILT, *(file(name, text) for name, text in files.items()))
     assert set(told(tmp_path / "one", *right, without("LICENSE"))) == {"licence-text-missing"}
     assert told(tmp_path / "two", *right, file("LICENSE", LLAMA31_TEXT)) == {}
+    for name in ("COPYRIGHT", "Llama 许可协议.md", "Terms_of_Use.txt"):
+        assert told(tmp_path / name, *right, without("LICENSE"), file(name, LLAMA31_TEXT)) == {}, name
 
 
 @pytest.mark.parametrize("beside", ["Gemma_Prohibited_Use_Policy.md", "PRIVACY.md", "AUTHORS", "Third_Party_Licenses.txt"])
@@ -183,6 +186,12 @@ def test_stability_asks_for_a_notice_words_and_a_word_on_changes(tmp_path: Path)
     words = body("\n# A small one\n\nPowered by Stability AI. It is for the tests of the validator, and for nobody else.\n")
     assert told(tmp_path / "right", keys, text, manifest(), file("Notice", notice), words) == {}
     assert "licence-merge" in told(tmp_path / "merged", card(license="apache-2.0", base_model=[base, MISTRAL]))
+
+
+def test_a_made_card_shows_stabilitys_words(tmp_path: Path) -> None:
+    keys = card(**other("stabilityai-ai-community", base_model="org/older"))
+    source, out = changed([keys]).write(tmp_path / "source"), changed([keys, manifest()]).write(tmp_path / "out")
+    assert "**Powered by Stability AI.**" in make_card(source, out, Wishes(base_model="stabilityai/stablelm-2-12b")).text
 
 
 @pytest.mark.parametrize(("text", "base", "name"), [(APACHE, LLAMA31, "Apache License 2.0"),

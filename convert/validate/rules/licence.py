@@ -246,7 +246,8 @@ def _without_text(subject: Subject, *, permissive: bool) -> Iterator[Found]:
 
 def _licence_texts(subject: Subject) -> Mapping[str, str]:
     """The files that can hold a licence's own text; notices, use policies and what others wrote cannot."""
-    return {file: text for file, text in _texts(subject).items() if _TEXT_FILE.search(file) and not _ELSE_FILE.search(file)}
+    texts = {file: text for file, text in _texts(subject).items() if not _ELSE_FILE.search(file)}
+    return {file: text for file, text in texts.items() if _TEXT_FILE.search(file) or recognised(text)}
 
 
 def _texts(subject: Subject) -> Mapping[str, str]:
