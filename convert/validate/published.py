@@ -162,6 +162,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("google/gemma-2-{2b,9b,27b,2b-jpn}{,-it}", "gemma", _CARD),
     Published("google/codegemma-{2b,7b,7b-it,1.1-2b,1.1-7b-it}", "gemma", _CARD),
     Published("google/gemma-3-{270m,1b,4b,12b,27b}{,-pt,-it}", "gemma", _CARD),
+    Published("google/gemma-3-{1b,4b,12b,27b}-it-qat-{q4_0-gguf,q4_0-unquantized,int4-unquantized}", "gemma", _CARD),
     Published("google/gemma-3n-{E2B,E4B}{,-it}", "gemma", _CARD),
     Published("google/gemma-4-31B{,-it}", "apache", "ai.google.dev/gemma/docs/gemma_4_license"),
     # Mistral
