@@ -9,7 +9,8 @@ from itertools import product
 #: what those who copy, quantise or change the container of a model add to its name; words that tuned models bear too
 #: (qlora, unsloth) count only where what stands with them tells a copy
 _FORMS = re.compile(
-    r"(?:[-._](?:gguf|ggml|awq|gptq|aqlm|hqq|marlin|exl[23]|mlx|onnx|ov|openvino|ct2|hf|safetensors|(?:unsloth-)?bnb|ud|kv|quantized|dynamic|dwq"
+    r"(?:[-._](?:gguf|ggml|awq|gptq|aqlm|hqq|marlin|exl[23]|mlx|onnx|ov|openvino|ct2|hf|safetensors"
+    r"|(?:unsloth-)?bnb|ud|kv|quantized|dynamic|dwq"
     r"|fp8|fp16|bf16|fp32|int[48]|nf4|nvfp4|mxfp4|w\da\d+(?:kv\d+)?|\d+-?bits?|\d+(?:\.\d+)?bpw|h\d|\d+g|g\d+"
     r"|i?q\d(?:_\w+)?|iq|i1|imat(?:rix)?|sharded|(?:qlora|spinquant)_int4_eo8))+$",
     re.IGNORECASE,
