@@ -7,27 +7,31 @@ model was made from come on top, since publishing a derived model under a looser
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
 
+from convert.validate.names import bare, plain_model, spelled
 from convert.validate.terms import TERMS, Terms
 
 
 @dataclass(frozen=True)
 class Published:
-    """Repositories of one licence; ``licence`` is a key of TERMS."""
+    """Repositories of one licence; ``licence`` is a key of TERMS, ``text`` of another whose file and notice came with it."""
 
     names: str
     licence: str
     source: str
     made_from: str = ""
+    text: str = ""
 
     @property
     def terms(self) -> Terms:
-        return TERMS[self.licence]
+        terms = TERMS[self.licence]
+        if not self.text:
+            return terms
+        other = TERMS[self.text]
+        return replace(terms, text=f"{terms.text}|{other.text}", notices=(*terms.notices, *other.notices))
 
 
 _LLAMA = "the LICENSE of that release, which covers all of its weights"
@@ -79,8 +83,11 @@ PUBLISHED: tuple[Published, ...] = (
     Published("Qwen/Qwen-{7B,14B,72B}{,-Chat}{,-Int4,-Int8}", "tongyi", "QwenLM/Qwen README, License Agreement"),
     Published("Qwen/Qwen-1_8B{,-Chat}{,-Int4,-Int8}", "tongyi-research", "LICENSE, commit 82c8589"),
     Published("Qwen/Qwen1.5-{7B,14B,72B,110B}{,-Chat}", "tongyi", _QWEN15),
-    Published("Qwen/Qwen1.5-{0.5B,1.8B,4B,32B}{,-Chat}", "tongyi-research", _QWEN15),
-    Published("Qwen/CodeQwen1.5-7B{,-Chat}", "tongyi-research", _QWEN15),
+    Published("Qwen/Qwen1.5-{0.5B,1.8B,4B}{,-Chat}", "tongyi-research", _QWEN15),
+    Published("Qwen/Qwen1.5-32B", "tongyi-research", _QWEN15),
+    Published("Qwen/Qwen1.5-32B-Chat", "tongyi", f"{_CARD}_name; not read here"),
+    Published("Qwen/CodeQwen1.5-7B", "tongyi-research", f"{_QWEN15}; its file is the agreement", text="tongyi"),
+    Published("Qwen/CodeQwen1.5-7B-Chat", "tongyi", f"{_CARD}_name; not read here"),
     Published("Qwen/Qwen2-{0.5B,1.5B,7B,57B-A14B}{,-Instruct}", "apache", "Qwen's answer in discussion 1 of Qwen2-72B"),
     Published("Qwen/Qwen2-72B{,-Instruct}", "tongyi", "README, license_name; Qwen's answer in its discussion 1"),
     Published("Qwen/Qwen2-VL-{2B,7B}{,-Instruct}", "apache", "LICENSE, commit eed1309 of the 7B"),
@@ -155,6 +162,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("google/gemma-2-{2b,9b,27b,2b-jpn}{,-it}", "gemma", _CARD),
     Published("google/codegemma-{2b,7b,7b-it,1.1-2b,1.1-7b-it}", "gemma", _CARD),
     Published("google/gemma-3-{270m,1b,4b,12b,27b}{,-pt,-it}", "gemma", _CARD),
+    Published("google/gemma-3-{1b,4b,12b,27b}-it-qat-{q4_0-gguf,q4_0-unquantized,int4-unquantized}", "gemma", _CARD),
     Published("google/gemma-3n-{E2B,E4B}{,-it}", "gemma", _CARD),
     Published("google/gemma-4-31B{,-it}", "apache", "ai.google.dev/gemma/docs/gemma_4_license"),
     # Mistral
@@ -184,20 +192,14 @@ PUBLISHED: tuple[Published, ...] = (
     Published("tiiuae/falcon-{7b,7b-instruct,40b,40b-instruct,rw-1b,rw-7b}", "apache", "README, commits 21be553 and fdc4d06"),
     Published("tiiuae/falcon-180B{,-chat}", "falcon180b", "space tiiuae/falcon-180b-license"),
     Published("tiiuae/falcon-11B", "falcon2", "README, License"),
-    Published("stabilityai/stablelm-2-{1_6b,12b}", "stability", "README, commit 43f0c4c of the 12B"),
+    Published("tiiuae/Falcon3-{1B,3B,7B,10B}-{Base,Instruct}", "falcon2", "the cards' license_name, falcon-llm-license"),
+    Published("stabilityai/stablelm-2-{1_6b,12b}", "stability", "README, commit 43f0c4c of the 12B", text="stability-nc"),
     Published("stabilityai/stablelm-3b-4e1t", "cc-by-sa-4.0", _CARD),
     Published("moonshotai/Kimi-K2-{Base,Instruct}", "kimi", "LICENSE, commit fd1984e"),
+    Published("MiniMaxAI/MiniMax-{M2,M2.5}", "minimax-modified-mit", "the card's license_name"),
     Published("{CohereLabs,CohereForAI}/c4ai-command-r-08-2024", "cc-by-nc-4.0", _CARD),
     Published("CohereLabs/{command-a-vision-07-2025,aya-vision-32b,tiny-aya-base,tiny-aya-global}", "cc-by-nc-4.0", _CARD),
 )  # fmt: skip
-
-#: what those who copy, quantise or change the container of a model add to its name
-_FORMS = re.compile(
-    r"(?:[-._](?:gguf|ggml|awq|gptq|exl[23]|mlx|onnx|hf|safetensors|bnb|kv|dynamic|fp8|fp16|bf16|fp32|nvfp4|int[48]"
-    r"|w\da\d+|\d+-?bits?|\d+(?:\.\d+)?bpw|q\d(?:_\w+)?|sharded))+",
-    re.IGNORECASE,
-)
-
 
 def lineage(repository: str) -> tuple[tuple[str, Published], ...]:
     """The model and what it was made from, as far as is known; empty where nothing is known about the model itself."""
@@ -210,9 +212,10 @@ def lineage(repository: str) -> tuple[tuple[str, Published], ...]:
 
 
 def _row(repository: str) -> Published | None:
-    """By the whole id, else by the whole name, which a copy keeps."""
-    key = repository.lower()
-    return _by_id().get(key) or _by_name().get(_plain_name(key))
+    """By the whole id, by the whole name, which a copy keeps, or by both with a line between, as some copies have it."""
+    key, name = bare(repository), plain_model(repository)
+    owned = name.replace("_", "/", 1)
+    return _by_id().get(key) or _by_name().get(name) or _by_id().get(owned) or _by_owner().get(owned)
 
 
 @cache
@@ -222,30 +225,17 @@ def _by_id() -> dict[str, Published]:
 
 @cache
 def _by_name() -> dict[str, Published]:
-    """Rows by names without owners; a name that two licences share tells nothing."""
+    return _told_apart((plain_model(key), row) for key, row in _by_id().items())
+
+
+@cache
+def _by_owner() -> dict[str, Published]:
+    return _told_apart((f"{key.rpartition('/')[0]}/{plain_model(key)}", row) for key, row in _by_id().items())
+
+
+def _told_apart(found: Iterable[tuple[str, Published]]) -> dict[str, Published]:
+    """Rows by names; a name that two licences share tells nothing."""
     rows: dict[str, set[Published]] = {}
-    for key, row in _by_id().items():
-        rows.setdefault(_plain_name(key), set()).add(row)
-    return {
-        name: next(iter(found)) for name, found in rows.items() if len({(row.licence, row.made_from) for row in found}) == 1
-    }
-
-
-def _plain_name(key: str) -> str:
-    name = key.rpartition("/")[2]
-    end = re.search(rf"{_FORMS.pattern}$", name, re.IGNORECASE)
-    return name[: end.start()] if end and end.start() else name
-
-
-def spelled(names: str) -> Iterator[str]:
-    """Every name that a row stands for.
-
-    >>> list(spelled("org/{a,b}-7b{,-chat}"))
-    ['org/a-7b', 'org/a-7b-chat', 'org/b-7b', 'org/b-7b-chat']
-    """
-    parts = [part.split(",") if odd else [part] for odd, part in _alternating(re.split(r"[{}]", names))]
-    return map("".join, product(*parts))
-
-
-def _alternating(parts: list[str]) -> Iterator[tuple[bool, str]]:
-    return ((place % 2 == 1, part) for place, part in enumerate(parts))
+    for key, row in found:
+        rows.setdefault(key, set()).add(row)
+    return {key: next(iter(held)) for key, held in rows.items() if len({(row.licence, row.made_from) for row in held}) == 1}

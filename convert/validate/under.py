@@ -41,6 +41,10 @@ class Under:
         most = strictest(self.terms)
         return tuple(next(part for part in self.parts if part.terms == terms) for terms in most)
 
+    @property
+    def holding_terms(self) -> tuple[Terms, ...]:
+        return tuple(part.terms for part in self.holding)
+
     def publishers(self, base: str) -> Terms | None:
         """The licence under which a base model's own publisher put it."""
         return next((part.terms for part in self.parts if part.base == base and part.repository == base), None)

@@ -592,6 +592,14 @@ FIXTURES: dict[str, tuple[Fixture, Fixture]] = {
         (card(**{**BAICHUAN, "license": "llama2"}), file("LICENSE", LLAMA2_TEXT)),
         (card(**BAICHUAN), file("LICENSE", "Baichuan Community License\n")),
     ),
+    "licence-other-name": (
+        (card(**{**BAICHUAN, "license_name": "mine"}),),
+        (card(**{**BAICHUAN, "license_name": "Baichuan 2 Community License"}),),
+    ),
+    "licence-own-terms": (
+        (card(license="mit", base_model="mistralai/Mistral-7B-v0.1"),),
+        (card(license="apache-2.0", base_model="mistralai/Mistral-7B-v0.1"),),
+    ),
     "licence-inherited": (
         (card(license="mit", base_model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B"),),
         (card(license="mit", base_model="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"),),

@@ -8,36 +8,62 @@ from functools import lru_cache
 
 from convert.checkpoint.documents import is_legal
 from convert.validate.rule import Found, rule
+from convert.validate.stated import Stands, ids, name, stands, states, states_what_publishers_do
 from convert.validate.subject import Subject
-from convert.validate.terms import TERMS, Strictness, Terms
-from convert.validate.under import Part, Under
+from convert.validate.terms import Strictness, Terms, is_known, plainly, recognised
+from convert.validate.under import Part
 from surgery.errors import listed, show
 
 README = "README.md"
 _TABLE = "convert.validate.terms and convert.validate.published, each entry with its source"
 _NOTICE_FILE = re.compile(r"(?i).*notice.*")
+#: names under which a licence's own text lies, and those of files that lie beside it
+_TEXT_FILE = re.compile(
+    r"(?i)licen[cs]|(?<![a-z])terms(?![a-z])|agreement|copying|eula|许可|許可|协议|協議|条款|條款|授权|ライセンス|規約"
+)
+_ELSE_FILE = re.compile(
+    r"(?i)notice|privacy|third.?part|隐私|^(?!.*(?:licen[cs]|agreement|许可|协议)).*(?:polic|acceptable.?use|responsible.?use|政策)"
+)
 _SAYS_CHANGED = re.compile(r"(?i)\b(changed|modified|modifications?|converted|conversion)\b|修改|转换")
-#: licences by the phrases by which their texts are known
-_TEXTS = {terms.text: terms for terms in TERMS.values() if terms.text}
 
 
 @rule(
     "licence-changed", "error",
     what="the card states another licence than the source model has",
     why="a conversion changes the form of weights, not their licence: a Baichuan in Llama's form is not under llama2",
-    fix="state the source's licence; of several base models, the strictest of their licences",
+    fix="a converted or quantised copy states its source's licence; a model tuned from one whose licence goes on to hold states "
+    "that licence, or stricter terms beside it; of several base models, the strictest of their licences",
     source=_TABLE, needs="licence",
 )  # fmt: skip
 def licence_changed(subject: Subject) -> Iterator[Found]:
-    found, stated = subject.under, subject.card.texts("license")
-    if not found.bases or not stated or _states(subject, [part.terms for part in found.holding]):
-        return
-    if found.unknown and not _loose(subject):
-        return  # what is not known may be stricter than what is
-    if _states_what_publishers_do(subject, found) and all(t.strictness < Strictness.RESEARCH for t in found.terms):
-        return  # licence-inherited tells
-    theirs = "; ".join(map(_told, found.holding))
-    yield Found(README, f"license is {listed(map(show, stated))}; {theirs}")
+    if stands(subject) is Stands.CHANGED:
+        yield Found(README, f"license is {_said(subject)}; {'; '.join(map(_told, subject.under.holding))}")
+
+
+@rule(
+    "licence-other-name", "warning",
+    what="license_name is of no known licence, and the source's licence has a name",
+    why="under `license: other` only the name says which licence it is, and nobody can tell it from the author's own",
+    fix="name the source's licence; terms of your own, if they are stricter, stand beside it in a file of their own",
+    source=_TABLE,
+)  # fmt: skip
+def licence_other_name(subject: Subject) -> Iterator[Found]:
+    for part in subject.under.holding if stands(subject) is Stands.UNHEARD_OF else ():
+        right = show(part.terms.called) if "other" in part.terms.ids else f"license: {part.terms.ids[0]}"
+        yield Found(README, f"license_name is {show(name(subject))}, of no known licence; {_told(part)}: state {right}")
+
+
+@rule(
+    "licence-own-terms", "note",
+    what="the card states terms of its author's own beside the source's licence",
+    why="permissive licences let derived models have other terms, most others stricter ones, while their own conditions hold",
+    fix="keep the source's licence and notices in the repository beside your own terms, and name both in the card",
+    source="Apache License 2.0, section 4; MIT License, second paragraph; the licences of models as in convert.validate.terms",
+)  # fmt: skip
+def licence_own_terms(subject: Subject) -> Iterator[Found]:
+    for part in subject.under.holding if stands(subject) is Stands.THEIR_OWN else ():
+        holds = "goes on to hold beside" if part.terms.binds else "asks that its text and notices stay beside"
+        yield Found(README, f"license is {_said(subject)}; {_told(part)}, which {holds} terms of your own")
 
 
 @rule(
@@ -49,9 +75,9 @@ def licence_changed(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def licence_inherited(subject: Subject) -> Iterator[Found]:
     found = subject.under
-    if not subject.card.texts("license") or _states(subject, [part.terms for part in found.holding]):
+    if states(subject, found.holding_terms):
         return
-    if _states_what_publishers_do(subject, found):
+    if states_what_publishers_do(subject, found):
         for part in found.holding:
             yield Found(README, f"{show(part.base)} was made from {show(part.repository)}, under the {part.terms.name}")
 
@@ -86,25 +112,23 @@ def licence_copy(subject: Subject) -> Iterator[Found]:
     source="the licences' own texts",
 )  # fmt: skip
 def licence_text_differs(subject: Subject) -> Iterator[Found]:
-    stated, under = set(subject.card.texts("license")), subject.under.terms
-    others: list[tuple[str, list[Terms]]] = []
-    for name, text in _texts(subject).items():
-        if _NOTICE_FILE.fullmatch(name) is not None:
-            continue
-        recognised = [terms for phrase, terms in _TEXTS.items() if re.search(phrase, text)]
-        ours = any(stated & {*terms.ids} for terms in recognised)
-        if not recognised or ours or any(terms.text and re.search(terms.text, text) for terms in under):
+    if not ids(subject):
+        return
+    others: list[tuple[str, tuple[Terms, ...]]] = []
+    for file, text in _licence_texts(subject).items():
+        found = recognised(text)
+        ours = any(_says(subject, terms) for terms in found) or any(terms.is_text(text) for terms in subject.under.terms)
+        if not found or ours:
             return  # what else is there is of the vendor's code
-        others.append((name, recognised))
-    for name, recognised in others if stated else ():
-        is_of = listed(terms.name for terms in recognised)
-        yield Found(name, f"it is the text of the {is_of}; the card says {listed(map(show, sorted(stated)))}")
+        others.append((file, found))
+    for file, found in others:
+        yield Found(file, f"it is the text of the {listed(plainly(found))}; the card says {_said(subject)}")
 
 
 @rule(
     "licence-notice", "error",
     what="the licence asks for a notice, and there is none",
-    why="Llama, Gemma, Qwen, Tongyi Qianwen and MiniCPM ask for a notice with a given sentence in every copy",
+    why="Llama, Gemma, Qwen, Tongyi Qianwen, MiniCPM and Stability ask for a notice with a given sentence in every copy",
     fix="append the sentence to the notice file that is there, whose other notices stay; where there is none, add NOTICE",
     source=_TABLE,
 )  # fmt: skip
@@ -118,7 +142,8 @@ def licence_notice(subject: Subject) -> Iterator[Found]:
 @rule(
     "licence-built-with", "error",
     what="the card does not show the words that the licence asks for",
-    why='Llama 3 and later, GLM-4, MiniCPM and Qwen ask whoever passes on a derived model to display "Built with ..."',
+    why='Llama 3 and later, GLM-4, MiniCPM and Qwen ask whoever passes on a derived model to display "Built with ...", Stability '
+    '"Powered by ..."',
     fix="add the words to the card; `weightsmith card` writes them",
     source=_TABLE,
 )  # fmt: skip
@@ -133,7 +158,7 @@ def licence_built_with(subject: Subject) -> Iterator[Found]:
 @rule(
     "licence-modified", "warning",
     what="nothing says that files were changed",
-    why="Apache 2.0, Tongyi Qianwen, Qwen, DeepSeek and Gemma want changed files to say that they were changed, and a "
+    why="Apache 2.0, Tongyi Qianwen, Qwen, DeepSeek, Gemma and Stability want changed files to say that they were changed, and a "
     "conversion changes them",
     fix="say in the card or a notice which files were changed; `weightsmith card` does",
     source=_TABLE,
@@ -165,7 +190,7 @@ def licence_name(subject: Subject) -> Iterator[Found]:
 @rule(
     "licence-merge", "warning",
     what="the base models are under licences that do not go together",
-    why="Llama 2, Llama 3, Tongyi Qianwen and MiniCPM forbid using their outputs or parts to improve other language models, "
+    why="Llama 2, Llama 3, Tongyi Qianwen, MiniCPM and Stability forbid using outputs or parts to improve other language models, "
     "and what is not for commercial use makes the whole so",
     fix="have the merge looked at; the strictest terms hold for all of it",
     source=_TABLE, needs="licence",
@@ -191,21 +216,16 @@ def licence_duties(subject: Subject) -> Iterator[Found]:
             yield Found(README, f"{terms.name}: {'; '.join(terms.duties)}")
 
 
-def _states(subject: Subject, licences: list[Terms]) -> bool:
-    name = next(iter(subject.card.texts("license_name")), "")
-    return not licences or any(terms.accepts(one, name) for one in subject.card.texts("license") for terms in licences)
+def _said(subject: Subject) -> str:
+    """The card's `license`, with the name where it is "other"."""
+    named = f" ({show(name(subject))})" if "other" in ids(subject) and name(subject) else ""
+    return f"{listed(map(show, subject.card.texts('license')))}{named}"
 
 
-def _states_what_publishers_do(subject: Subject, found: Under) -> bool:
-    """Whether the card states what the base models' own publishers state, though they were made from something stricter."""
-    theirs = [found.publishers(part.base) for part in found.holding]
-    return all(terms is not None and _states(subject, [terms]) for terms in theirs)
-
-
-def _loose(subject: Subject) -> bool:
-    """Whether all that the card states is permissive."""
-    free = {key for terms in TERMS.values() if terms.strictness == Strictness.PERMISSIVE for key in terms.ids}
-    return set(subject.card.texts("license")) <= free
+def _says(subject: Subject, terms: Terms) -> bool:
+    """Whether the card states this licence, or calls it "other" by a name of which nothing is known."""
+    vague = "other" in ids(subject) and "other" in terms.ids and not is_known(name(subject))
+    return vague or states(subject, [terms])
 
 
 def _told(part: Part) -> str:
@@ -216,25 +236,26 @@ def _told(part: Part) -> str:
 
 def _without_text(subject: Subject, *, permissive: bool) -> Iterator[Found]:
     """Licences that want a copy, of which no file can be the text."""
-    files = [text for name, text in _texts(subject).items() if _NOTICE_FILE.fullmatch(name) is None]
+    texts = _licence_texts(subject).values()
     for terms in subject.under.terms:
-        if terms.copy and (terms.strictness == Strictness.PERMISSIVE) == permissive and not any(_may_be(terms, t) for t in files):
-            held = "no licence file is there" if not files else "the licence files that are there are of other licences"
+        found = any(terms.is_text(text) or not recognised(text) for text in texts)
+        if terms.copy and terms.binds is not permissive and not found:
+            held = "no licence file is there" if not texts else "the licence files that are there are of other licences"
             yield Found("LICENSE", f"the {terms.name} must be passed on with the model, and {held}")
 
 
-def _may_be(terms: Terms, text: str) -> bool:
-    """Whether a text is the licence's, or none that is recognised."""
-    known = [phrase for phrase in _TEXTS if re.search(phrase, text)]
-    return terms.text in known or not known
+def _licence_texts(subject: Subject) -> Mapping[str, str]:
+    """The files that can hold a licence's own text; notices, use policies and what others wrote cannot."""
+    texts = {file: text for file, text in _texts(subject).items() if not _ELSE_FILE.search(file)}
+    return {file: text for file, text in texts.items() if _TEXT_FILE.search(file) or recognised(text)}
 
 
 def _texts(subject: Subject) -> Mapping[str, str]:
     """Licence and notice files of the top folder with their text; a PDF counts with none."""
     found = {}
-    for name in sorted(subject.files):
-        if "/" not in name and is_legal(name):
-            found[name] = "" if name.lower().endswith(".pdf") else subject.text(name, 4 << 20) or ""
+    for file in sorted(subject.files):
+        if "/" not in file and is_legal(file):
+            found[file] = "" if file.lower().endswith(".pdf") else subject.text(file, 4 << 20) or ""
     return found
 
 
