@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,10 @@ from convert.validate.terms import Strictness, Terms, by_statement, strictest
 
 if TYPE_CHECKING:
     from convert.validate.subject import Subject
+
+
+#: as peft writes it; a path of the machine that trained is none
+REPOSITORY = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,16 @@ def of_subject(subject: Subject) -> Under:
     """The licences that a repository's card speaks of; a manifest of ours tells what the source's card said."""
     card = subject.card
     licence, name = (next(iter(card.texts(key)), "") for key in ("license", "license_name"))
-    bases = card.texts("base_model")
+    bases = card.texts("base_model") or _of_adapter(subject)
     source = subject.provenance.get("source")
     told = source.get("card") if isinstance(source, Mapping) else None
     return under(bases, licence, name, of_source(bases, told if isinstance(told, Mapping) else {}))
+
+
+def _of_adapter(subject: Subject) -> tuple[str, ...]:
+    """The model that an adapter says it is for, where that is a repository: without it the adapter is nothing."""
+    base = subject.config.get("base_model_name_or_path") if subject.kind == "adapter" else None
+    return (base,) if isinstance(base, str) and REPOSITORY.fullmatch(base) else ()
 
 
 def of_source(bases: tuple[str, ...], told: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from convert.validate.published import lineage
 from convert.validate.report import report_text
 from convert.validate.terms import TERMS, Strictness
 from convert.validate.under import under
-from tests.validate.changes import ABSENT, card, file, manifest, without
+from tests.validate.changes import ABSENT, adapter_config, card, file, manifest, to_adapter, without
 from tests.validate.fixtures import body, mit_text
 from tests.validate.repository import APACHE, Change, changed
 
@@ -243,3 +243,15 @@ def test_only_the_smallest_of_the_first_qwen_is_for_research_alone() -> None:
     research = {row["id"] for row in ROWS if row["id"].startswith("Qwen/Qwen-") and row["licence"] == "tongyi-research"}
     assert research == {"Qwen/Qwen-1_8B", "Qwen/Qwen-1_8B-Chat"}
     assert TERMS["tongyi"].strictness == Strictness.CONDITIONS and "72B" not in str(TERMS["tongyi"].duties)
+
+
+@pytest.mark.parametrize("base", ["meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-3B-Instruct"])
+def test_an_adapter_is_under_the_licence_of_the_model_that_it_is_for(base: str, tmp_path: Path) -> None:
+    changes = to_adapter(card(license="apache-2.0", base_model=ABSENT), adapter_config(base_model_name_or_path=base))
+    found = {finding.rule.id for finding in validate(changed(changes).write(tmp_path), only=["licence"]).findings}
+    assert {"licence-changed", "licence-notice"} & found
+
+
+def test_an_adapter_of_a_folder_on_the_training_machine_is_under_what_its_card_says(tmp_path: Path) -> None:
+    changes = to_adapter(card(license="apache-2.0", base_model=ABSENT), adapter_config(base_model_name_or_path="./out/base"))
+    assert not validate(changed(changes).write(tmp_path), only=["licence-changed", "licence-notice"]).findings

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from convert.checkpoint.names import printed
 from convert.validate.rule import Found, rule
 from convert.validate.subject import Subject, said
+from convert.validate.under import REPOSITORY
 from surgery.errors import listed, show
 
 NAME = "adapter_config.json"
@@ -48,7 +49,7 @@ def adapter_base(subject: Subject) -> Iterator[Found]:
     if subject.kind != "adapter" or not subject.config:
         return
     base = subject.config.get("base_model_name_or_path")
-    if not isinstance(base, str) or not re.fullmatch(r"[\w.-]+/[\w.-]+", base) or base.startswith("."):
+    if not isinstance(base, str) or not REPOSITORY.fullmatch(base):
         yield Found(NAME, f"base_model_name_or_path is {said(base)}")
 
 
