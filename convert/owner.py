@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import show
+from convert.note import read_note
+from surgery.errors import OutputBusy, show
 
 NAME = "owner.json"
+_LARGEST = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ def written(folder: Path, owner: Owner) -> None:
 def found(folder: Path) -> Owner | None:
     """The note in a directory, if there is one that can be read."""
     try:
-        told: Any = json.loads((folder / NAME).read_text())
+        told: Any = json.loads(read_note(folder / NAME, _LARGEST) or b"")
         texts = (str(told[key]) for key in ("host", "boot", "began", "run"))
         return Owner(int(told["pid"]), *texts)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OutputBusy):
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,31 @@ _MOST_RANK = 1 << 16
 _MOST_TOKENS = 1 << 20
 #: the largest number that float32 has: products are taken in it
 LARGEST = 3.4028234663852886e38
+#: a name of modules; its dots stand for themselves, which differs from a pattern's only for modules that nobody names so
+_NAME = re.compile(r"[\w\-]+(?:\.[\w\-]+)*")
+_MOST_PATTERNS = 1000
 _TEXT = re.compile(r"(?:[\w.\-|^$]|\\[.dw]|\[[^\[\]]{1,40}\]|[*+?](?![*+?{])|\((?:\?:)?|\)(?![*+?{]))*")
+
+
+@dataclass(frozen=True)
+class ByModule:
+    """peft's table of patterns: the first that matches the end of a module's name, from a dot on, says its value.
+
+    Names are looked up, so that any number of them takes no longer; of what is more than a name there are few.
+    """
+
+    names: Mapping[str, tuple[int, Any]] = field(default_factory=dict)  # a name -> its place in the table, its value
+    patterns: tuple[tuple[int, re.Pattern[str], bool, Any], ...] = ()  # place, pattern, whether it is of a whole name, value
+
+    def of(self, module: str, default: Any) -> Any:
+        """The value for a module, or the default."""
+        ends = [module, *(module[i + 1 :] for i, c in enumerate(module) if c == ".")]
+        found = [self.names[end] for end in ends if end in self.names]
+        for place, pattern, whole, value in self.patterns:
+            if any(pattern.fullmatch(end) for end in (ends[:1] if whole else ends)):
+                found.append((place, value))
+                break
+        return min(found, key=lambda one: one[0])[1] if found else default
 
 
 @dataclass(frozen=True)
@@ -65,8 +89,8 @@ class AdapterConfig:
     alpha: float
     stabilised: bool = False  # rank-stabilised: divided by the root of the rank
     bias: str = "none"
-    ranks: Mapping[str, int] = field(default_factory=dict)
-    alphas: Mapping[str, float] = field(default_factory=dict)
+    ranks: ByModule = ByModule()
+    alphas: ByModule = ByModule()
     base: str = ""  # what the adapter says it was trained on
     saved: tuple[str, ...] = ()  # ends of the names of modules that are trained whole
     rescaled: bool = False  # DoRA: every row gets a norm of its own
@@ -74,7 +98,7 @@ class AdapterConfig:
     tying: bool = False  # what is added to tied embeddings is added to the output projection too
 
     def rank_of(self, module: str) -> int:
-        rank: int = _matching(self.ranks, module, self.rank)
+        rank: int = self.ranks.of(module, self.rank)
         return rank
 
     def trains_whole(self, module: str) -> bool:
@@ -88,7 +112,7 @@ class AdapterConfig:
     def factor(self, module: str) -> float:
         """What the product of a module's matrices is multiplied by."""
         rank = self.rank_of(module)
-        alpha: float = _matching(self.alphas, module, self.alpha)
+        alpha: float = self.alphas.of(module, self.alpha)
         return alpha / (math.sqrt(rank) if self.stabilised else rank)
 
 
@@ -127,8 +151,8 @@ def read_config(config: Mapping[str, Any]) -> AdapterConfig:
         alpha=_number("lora_alpha", config.get("lora_alpha")),
         stabilised=config.get("use_rslora") is True,
         bias=bias,
-        ranks={_pattern("rank_pattern", k): _rank("rank_pattern", v) for k, v in _table(config, "rank_pattern")},
-        alphas={_pattern("alpha_pattern", k): _number("alpha_pattern", v) for k, v in _table(config, "alpha_pattern")},
+        ranks=_by_module("rank_pattern", ((k, _rank("rank_pattern", v)) for k, v in _table(config, "rank_pattern"))),
+        alphas=_by_module("alpha_pattern", ((k, _number("alpha_pattern", v)) for k, v in _table(config, "alpha_pattern"))),
         base=str(config.get("base_model_name_or_path") or ""),
         saved=_names("modules_to_save", config.get("modules_to_save")),
         rescaled=config.get("use_dora") is True,
@@ -199,10 +223,17 @@ def _pattern(key: str, text: str) -> str:
     return text
 
 
-def _matching(table: Mapping[str, Any], module: str, default: Any) -> Any:
-    """peft's rule: the first pattern that matches the end of the module's name, from a dot on."""
-    ends = [module, *(module[i + 1 :] for i, c in enumerate(module) if c == ".")]
-    for pattern, value in table.items():
-        if any(re.fullmatch(pattern, end) for end in (ends[:1] if pattern.startswith("^") else ends)):
-            return value
-    return default
+def _by_module(key: str, values: Iterable[tuple[str, Any]]) -> ByModule:
+    names: dict[str, tuple[int, Any]] = {}
+    patterns: list[tuple[int, re.Pattern[str], bool, Any]] = []
+    for place, (text, value) in enumerate(values):
+        if _NAME.fullmatch(text):
+            names.setdefault(text, (place, value))
+        else:
+            patterns.append((place, re.compile(_pattern(key, text)), text.startswith("^"), value))
+        if len(patterns) > _MOST_PATTERNS:
+            raise ConversionError(
+                f"adapter_config.json: {key} has more than {_MOST_PATTERNS} patterns, each of which every module would be held "
+                "against; no adapter has so many. Write the names of the modules out."
+            )
+    return ByModule(names, tuple(patterns))

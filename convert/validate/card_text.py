@@ -41,8 +41,12 @@ class Card:
     def title(self) -> str:
         """The first heading, or the name that the block gives."""
         named = self.data.get("model_name")
-        match = re.search(r"^#\s+(.+?)\s*#*$", self.body, re.MULTILINE)
-        return named if isinstance(named, str) else match[1] if match else ""
+        return named if isinstance(named, str) else next(filter(None, map(_heading, self.body.splitlines())), "")
+
+
+def _heading(line: str) -> str:
+    """What a line says that is a first-level heading; by no pattern, since a stranger chooses how many signs it has."""
+    return line[1:].rstrip().rstrip("#").strip() if line[:1] == "#" and line[1:2].isspace() else ""
 
 
 def read_card(text: str | None) -> Card:

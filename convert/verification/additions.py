@@ -247,8 +247,9 @@ def _adapter(source: _Source, adapter: Checkpoint, options: Mapping[str, Any]) -
         source.untie()
     for module, stored in kept.items():
         source.put(source.named(f"{module}.weight"), stored)
+    patterns = _Patterns(adapter.config.get("rank_pattern")), _Patterns(adapter.config.get("alpha_pattern"))
     for module, parts in trained.items():
-        _train(source, module, parts, adapter.config, -options["weight"] if options["subtract"] else options["weight"])
+        _train(source, module, parts, adapter.config, patterns, -options["weight"] if options["subtract"] else options["weight"])
     if one and stays_one:
         follows = not head and (tying or embeddings.keys() == {_TOKENS})
         if follows and embeddings:
@@ -257,7 +258,14 @@ def _adapter(source: _Source, adapter: Checkpoint, options: Mapping[str, Any]) -
             source.tie()
 
 
-def _train(source: _Source, module: str, parts: Mapping[str, Stored], config: Mapping[str, Any], sign: float) -> None:
+def _train(
+    source: _Source,
+    module: str,
+    parts: Mapping[str, Stored],
+    config: Mapping[str, Any],
+    patterns: tuple[_Patterns, _Patterns],
+    sign: float,
+) -> None:
     for kind in ("weight", "bias"):
         if kind in parts:
             source.put(source.named(f"{module}.{kind}"), parts[kind])
@@ -265,8 +273,7 @@ def _train(source: _Source, module: str, parts: Mapping[str, Stored], config: Ma
     if embedding or "lora_A.weight" in parts:
         name = source.named(f"{module}.weight")
         a, b = (parts[f"lora_embedding_{x}" if embedding else f"lora_{x}.weight"] for x in "AB")
-        rank = _by_pattern(config.get("rank_pattern"), module, config["r"])
-        alpha = _by_pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+        rank, alpha = patterns[0].of(module, config["r"]), patterns[1].of(module, config["lora_alpha"])
         factor = sign * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         # peft goes by the layer, not by fan_in_fan_out: only GPT-2's Conv1D keeps its matrices inputs by outputs
         columns = embedding or (source.checkpoint.config.get("model_type") == "gpt2" and not _end(module))
@@ -339,5 +346,21 @@ _OPENERS: Mapping[str, Callable[[Path], Checkpoint]] = {"adapter": open_adapter,
 _KINDS: Mapping[str, Callable[[_Source, Checkpoint, Mapping[str, Any]], None]] = {"adapter": _adapter, "delta": _delta}
 
 
-def _by_pattern(table: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    return next((value for key, value in (table or {}).items() if re.match(rf"(.*\.)?({key})$", module)), default)
+class _Patterns:
+    """A table of peft's: the first key that a module's name ends with, as a pattern. Keys that are names are looked up."""
+
+    def __init__(self, table: Mapping[str, Any] | None) -> None:
+        self._names: dict[str, tuple[int, Any]] = {}
+        self._others: list[tuple[int, re.Pattern[str], Any]] = []
+        for place, (key, value) in enumerate((table or {}).items()):
+            if re.fullmatch(r"[\w.-]+", key):
+                self._names.setdefault(key, (place, value))
+            else:
+                self._others.append((place, re.compile(rf"(.*\.)?({key})$"), value))
+
+    def of(self, module: str, default: Any) -> Any:
+        words = module.split(".")
+        ends = (".".join(words[at:]) for at in range(len(words)))
+        found = [self._names[end] for end in ends if end in self._names]
+        found += [(place, value) for place, pattern, value in self._others if pattern.match(module)][:1]
+        return min(found, key=lambda one: one[0])[1] if found else default

@@ -22,7 +22,9 @@ from tests.trained.kinds import kind
 _ROWS = 1792
 _CARD = {
     "license": "apache-2.0", "language": ["en", "zh"], "tags": ["llama"], "library_name": "transformers", "base_model": ["a/b"],
-    "pipeline_tag": "text-generation", "datasets": ["a/c"], "metrics": ["accuracy"],
+    "pipeline_tag": "text-generation", "datasets": ["a/c"], "metrics": ["accuracy"], "license_name": "n",
+    "license_link": "LICENSE", "base_model_relation": "finetune", "model_name": "m", "widget": [{"text": "t"}],
+    "new_version": "a/d", "inference": True,
     "model-index": [{"name": "m", "results": [{
         "task": {"type": "text-generation"}, "dataset": {"name": "d", "type": "d"}, "metrics": [{"type": "a", "value": 1.0}],
     }]}],

@@ -185,3 +185,21 @@ def test_a_merge_names_all_parts_and_their_licences(tmp_path: Path) -> None:
     text = make_card(source, out_of(tmp_path, no_card)).text
     assert "`01-ai/Yi-6B`: Yi (Apache License 2.0); `Qwen/Qwen2.5-72B`: Qwen License." in text
     assert "The strictest holds for all: Qwen License." in text
+
+
+@pytest.mark.parametrize(
+    ("body", "title"),
+    [
+        ("# A model ##\nwords", "A model"), ("words\n## b\n#\tT \n", "T"), ("#none\n#\n", ""),
+        ("# a" + " " * 300_000 + "b\n", "a" + " " * 300_000 + "b"), ("# a" + "#" * 300_000 + "x", "a" + "#" * 300_000 + "x"),
+    ],
+    ids=["closed", "second level first", "none", "spaces", "signs"],
+)  # fmt: skip
+def test_a_title_is_read_in_one_pass(body: str, title: str) -> None:
+    assert read_card(f"---\nlicense: mit\n---\n{body}").title == title
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, ["finetune"], 3, True])
+def test_a_relation_of_another_kind_is_a_finding(value: object, tmp_path: Path) -> None:
+    found = validate(changed([card(base_model_relation=value)]).write(tmp_path), only=["base-model-relation"])
+    assert [finding.rule.id for finding in found.findings] == ["base-model-relation"]

@@ -143,7 +143,7 @@ def base_model_missing(subject: Subject) -> Iterator[Found]:
 )  # fmt: skip
 def base_model_relation(subject: Subject) -> Iterator[Found]:
     stated = subject.card.data.get("base_model_relation")
-    if stated is not None and stated not in RELATIONS:
+    if stated is not None and not (isinstance(stated, str) and stated in RELATIONS):
         yield Found(README, f"base_model_relation is {said(stated)}")
     if subject.kind == "adapter" and stated not in (None, "adapter"):
         yield Found(README, f"base_model_relation is {said(stated)}, but the repository holds an adapter")
