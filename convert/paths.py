@@ -21,15 +21,20 @@ def check_output(out: Path, source: Path) -> Path:
     ):
         if a == b or b in a.parents:
             raise UsageError(f"{words} ({show(str(out))}). The source is never written to; choose another place.")
-    if os.path.lexists(resolved):
-        raise OutputBusy(
-            f"{show(str(out))} exists already, and nothing of it was touched. Choose another name, or move it away first."
-        )
+    check_absent(resolved)
     if not parent.is_dir():
         raise StorageFailed(
             f"{show(str(out.parent))}, the directory that OUT should be created in, does not exist. Create it."
         )
     return resolved
+
+
+def check_absent(out: Path) -> None:
+    """``OutputBusy`` where something has this name, a link that leads nowhere included."""
+    if os.path.lexists(out):
+        raise OutputBusy(
+            f"{show(str(out))} exists already, and nothing of it was touched. Choose another name, or move it away first."
+        )
 
 
 def staging_of(out: Path) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.paths import failed_of, staging_of
-from convert.staging import sync_directory
+from convert.staging import sync_directory, write_whole
 from convert.system import rename_no_replace
 from surgery.errors import OutputBusy, StorageFailed, UsageError, show
 
@@ -65,11 +65,7 @@ def write_file(path: Path, content: bytes, *, overwrite: bool = False, option: s
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(temporary, content, str(path))
             if overwrite:
                 os.replace(temporary, path)
             else:

@@ -28,6 +28,7 @@ import xxhash
 from convert import journal, owner
 from convert.checkpoint import is_document
 from convert.owner import Owner
+from convert.paths import check_absent, staging_of
 from convert.system import rename_no_replace, umask
 from surgery.errors import OutputBusy, StorageFailed, show
 
@@ -124,10 +125,7 @@ class Staging:
         """A small file, whole and on disk under its name, or not there."""
         temporary = self.temporary(name)
         try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(temporary, content, name)
             self._keep(temporary, name, xxhash.xxh3_128_hexdigest(content))
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -263,11 +261,12 @@ class Staging:
 
 
 @contextmanager
-def staging(path: Path, keys: Mapping[str, str], check: Callable[[], None]) -> Iterator[Staging]:
-    """The staging directory at ``path``, locked, for a run whose files have these ``keys``.
+def staging(out: Path, keys: Mapping[str, str], check: Callable[[], None]) -> Iterator[Staging]:
+    """The staging directory of ``out``, locked, for a run whose files have these ``keys``.
 
     ``check`` raises when the run is to stop; what earlier runs left may take minutes to hash.
     """
+    path = staging_of(out)
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -281,6 +280,11 @@ def staging(path: Path, keys: Mapping[str, str], check: Callable[[], None]) -> I
         owner.written(path, stage.owner)
         _recover(path)
         _prove(stage, check)
+        try:
+            check_absent(out)  # under the lock: another run may have finished since this one began
+        except OutputBusy:
+            stage.give_up()
+            raise
         _sweep(path, {*stage.proven, *(grown.path.name for grown in stage.grown.values())})
         stage._journal = journal.open_(path / journal.NAME)
         sync_directory(path)
@@ -306,6 +310,19 @@ def hash_file(path: Path, check: Callable[[], None], begin: int = 0, end: int | 
             told.update(buffer[:count])
             left = None if left is None else left - count
     return told.hexdigest()
+
+
+def write_whole(path: Path, content: bytes, name: str) -> None:
+    """A new file, to be called ``name``, on disk and read back: a write that reports success may have stored nothing."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.read_bytes() != content:
+        raise StorageFailed(
+            f"{show(name)}: what was read back is not what was written. The disk, the memory or the network share is "
+            "failing; nothing was published."
+        )
 
 
 def sync_directory(path: Path) -> None:

@@ -28,7 +28,7 @@ from convert.checkpoint.files import DOCUMENT, open_all
 from convert.interrupt import Interrupts, Stopped
 from convert.manifest import NAME as MANIFEST
 from convert.manifest import manifest
-from convert.paths import check_output, failed_of, staging_of
+from convert.paths import check_output, failed_of
 from convert.planning import Output, OutputFile, Plan
 from convert.proof import shard_keys
 from convert.staging import Staging, hash_file, staging
@@ -105,7 +105,7 @@ def write(
     with (
         open_all(plan.checkpoint, _decisive(plan)) as sources,
         Interrupts() as interrupts,
-        staging(staging_of(final), shard_keys(plan), interrupts.check) as stage,
+        staging(final, shard_keys(plan), interrupts.check) as stage,
     ):
         run = _Run(plan, sources, stage, interrupts, progress or (lambda nbytes, tensor: None), read_back)
         try:

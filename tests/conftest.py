@@ -28,6 +28,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
     parser.addoption("--left-out", action="store_true", help="run only what a plain run in a bare clone leaves out")
+    parser.addoption("--share", type=_share, metavar="N/M", help="of the slow cases of a test every Mth, from the Nth on")
+
+
+def _share(text: str) -> tuple[int, int]:
+    """(place, of how many): of `2/3`, the second of three."""
+    number, _, of = text.partition("/")
+    place, count = int(number) - 1, int(of)
+    if not 0 <= place < count:
+        raise ValueError(text)
+    return place, count
 
 
 #: marker -> (whether a run leaves its tests out, why it does)
@@ -46,11 +56,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if not any(item.get_closest_marker(marker) for marker in LEFT_OUT)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
+    if share := config.getoption("--share"):
+        for item in _beyond(share, items):
+            item.add_marker(pytest.mark.skip(reason="slow, and not of this share: runs without --share (make test-all)"))
     for marker, (leaves, reason) in LEFT_OUT.items():
         if leaves(config):
             for item in items:
                 if item.get_closest_marker(marker):
                     item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _beyond(share: tuple[int, int], items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """The slow cases that are not of a share. A test with one slow case always runs; every share has some of the others."""
+    place, count = share
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for number, cases in enumerate(tests.values()):
+        for at, case in enumerate(cases):
+            if len(cases) > 1 and (at + number) % min(count, len(cases)) != place % min(count, len(cases)):
+                yield case
 
 
 def _parameters(item: pytest.Item) -> list[object]:

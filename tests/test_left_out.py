@@ -31,6 +31,18 @@ def test_browser(): pass
 """
 
 
+CASES = """
+import pytest
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(7))
+def test_case(number): pass
+
+@pytest.mark.slow
+def test_lone(): pass
+"""
+
+
 @pytest.fixture
 def run(tmp_path: Path):
     """Our conftest.py and configuration over another suite; with ../shared or without."""
@@ -49,6 +61,15 @@ def run(tmp_path: Path):
         return done.stdout.splitlines()
 
     return told
+
+
+def test_shares_have_each_slow_case_once_and_every_lone_one(run, tmp_path):
+    (tmp_path / "clone" / "tests" / "test_cases.py").write_text(CASES)
+    shares = [run("--slow", "--share", f"{place}/3", "-rp", "-k", "case or lone") for place in (1, 2, 3)]
+    ran = [line.split("::")[1] for lines in shares for line in lines if line.startswith("PASSED")]
+    assert sorted(name for name in ran if "case" in name) == [f"test_case[{number}]" for number in range(7)]
+    assert ran.count("test_lone") == 3
+    assert any("not of this share" in line for line in shares[0])
 
 
 def test_a_bare_run_says_what_it_left_out_and_why(run):

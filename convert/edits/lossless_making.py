@@ -17,7 +17,7 @@ from convert.checkpoint.files import DOCUMENT, READ, open_all, opened
 from convert.edits.lossless import base_bytes, contiguous, digest, folded
 from convert.edits.lossless_format import BLOCK, DATA, INDEX, NAME, SCHEMA
 from convert.interrupt import Interrupts
-from convert.paths import check_output, staging_of
+from convert.paths import check_output
 from convert.planning import OutputFile, document, index
 from convert.prepare import plan_repack
 from convert.staging import Staging, hash_file, staging
@@ -59,7 +59,7 @@ def make_lossless(base: Checkpoint, target: Checkpoint, out: str | Path) -> Made
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     with open_sources(base) as under, open_all(target, target.documents) as over:
         files, documents = _layout(target, over)  # which may refuse it, before there is anything to leave behind
-        with Interrupts() as interrupts, staging(staging_of(final), {DATA: key}, interrupts.check) as stage:
+        with Interrupts() as interrupts, staging(final, {DATA: key}, interrupts.check) as stage:
             try:
                 writer = _Writer(base, target, under, over, interrupts)
                 entries = writer.all(files, stage)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from convert.checkpoint.documents import parse_json
 from convert.report import size
+from convert.staging import hash_file
 from convert.validate.card_text import block, read_card
 from convert.validate.rules.files import right_mode
 from convert.validate.rules.generation import NAME as GENERATION
@@ -225,15 +228,33 @@ def _inside(subject: Subject, name: str) -> None:
         raise UnsafeInput(f"--fix: {show(name)} is a link, and a repair would change what it leads to. Work on a copy.")
 
 
+class _Told:
+    """A file to write to, that says what was written."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.xxh3 = xxhash.xxh3_128()
+
+    def write(self, content: Any) -> None:
+        self.xxh3.update(content)
+        self._file.write(content)
+
+
 def _replace(path: Path, fill: Callable[[Any], object]) -> None:
     """The file under its name with new content, all of it or none; its mode is kept."""
     mode = right_mode(path.stat().st_mode) if path.exists() else right_mode(0o600)
     try:
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
             try:
-                fill(out)
+                told = _Told(out)
+                fill(told)
                 out.flush()
                 os.fsync(out.fileno())
+                if hash_file(Path(out.name), lambda: None) != told.xxh3.hexdigest():
+                    raise StorageFailed(
+                        f"{show(path.name)}: what was read back is not what was written. The disk, the memory or the network "
+                        "share is failing; nothing of it was changed."
+                    )
                 os.chmod(out.name, mode)
                 os.replace(out.name, path)
             except BaseException:

@@ -240,3 +240,17 @@ def test_an_output_that_the_disk_does_not_confirm_is_there_and_is_nobody_elses(p
     monkeypatch.undo()
     write(plan, tmp_path / "other")
     assert tree(out) == tree(tmp_path / "other")
+
+
+def test_a_run_that_gets_the_lock_after_another_has_finished_leaves_nothing(plan, tmp_path, monkeypatch):
+    write(plan, tmp_path / "other")
+    lock = staging._lock
+
+    def late(directory: int, path: Path) -> None:
+        os.rename(tmp_path / "other", tmp_path / "out")  # the other run publishes between our first look and our lock
+        lock(directory, path)
+
+    monkeypatch.setattr(staging, "_lock", late)
+    with pytest.raises(OutputBusy, match="exists already"):
+        write(plan, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]

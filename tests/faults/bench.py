@@ -56,6 +56,11 @@ class Clean:
         """The calls by which tensors were written."""
         return [call for call in self.calls if call.nbytes and _holds_tensors(call.file)]
 
+    @property
+    def documents(self) -> list[str]:
+        """The files of OUT without tensors."""
+        return [name for name in self.files if not _holds_tensors(name)]
+
 
 def _holds_tensors(name: str) -> bool:
     return name.split(".tmp.")[0].endswith(_TENSORS)

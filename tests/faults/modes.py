@@ -29,7 +29,7 @@ MODES: Mapping[str, Mode] = {
     "signal": Mode("SIGINT, SIGTERM, SIGHUP: it stops soon, with that status", interrupted.stopped),
     "enospc": Mode("the disk is full at 5, 35, 65, 95 % of what is needed", storage.enospc),
     "error": Mode("a write, sync, rename or read fails", storage.error, "strace"),
-    "lostwrite": Mode("a write of tensors reports success and stores nothing", storage.lostwrite, "strace"),
+    "lostwrite": Mode("a write of tensors or of a document reports success and stores nothing", storage.lostwrite, "strace"),
     "mutate": Mode("weights of the source change during the run, or between crash and re-run", sources.weights),
     "documents": Mode("configs, tokenizers, licences of the source do", sources.documents),
     "concurrent": Mode("two runs into one OUT", races.concurrent),

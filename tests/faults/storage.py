@@ -78,7 +78,7 @@ def _failing(bench: Bench) -> Iterator[tuple[Call, str, str]]:
 
 
 def lostwrite(bench: Bench) -> None:
-    """A write of tensors that reports success and stores nothing: exit 0 must not hide it.
+    """A write of tensors or of a document that reports success and stores nothing: exit 0 must not hide it.
 
     The number it reports is never more than was asked for, whichever thread comes there first: else the fault would be one
     that no kernel makes.
@@ -86,9 +86,10 @@ def lostwrite(bench: Bench) -> None:
     writes = bench.clean.shard_writes
     several = len({call.thread for call in writes}) > 1
     least = min((call.nbytes for call in writes), default=0)
-    chosen = {(call.name, call.nth): call for call in bench.sample(writes, max(3, bench.points // 3))}
+    documents = [call for call in bench.clean.calls if call.nbytes and call.file.partition(".tmp.")[0] in bench.clean.documents]
+    chosen = {(call.name, call.nth): call for call in [*bench.sample(writes, max(3, bench.points // 3)), *documents]}
     for call in chosen.values():
-        reported = least if several else call.nbytes
+        reported = least if several and call not in documents else call.nbytes
         with bench.trial() as folder:
             out = folder / OUT
             trace = Trace(folder / LOG, CHANGES, f"{call.name}:retval={reported}:when={call.nth}")

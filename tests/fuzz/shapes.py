@@ -27,11 +27,11 @@ def mutated(seeds: Sequence[bytes], shape: Shape, chance: random.Random) -> byte
     if shape == "json" and chance.random() < 0.8:
         try:
             value = json.loads(data)
-        except (ValueError, RecursionError):
+            for _ in range(chance.randint(1, _STACKED)):
+                value = _value(value, chance)
+            return json.dumps(value).encode(errors="surrogatepass")
+        except (ValueError, RecursionError):  # no JSON, or nested deeper than this interpreter copies
             return _bytes(data, seeds, chance)
-        for _ in range(chance.randint(1, _STACKED)):
-            value = _value(value, chance)
-        return json.dumps(value).encode(errors="surrogatepass")
     for _ in range(chance.randint(1, _STACKED)):
         data = _bytes(data, seeds, chance)
     return data
