@@ -12,6 +12,7 @@
 #   make corpus     bad, hostile, and odd but good checkpoints, each as it must end, verified and not             (minutes)
 #   make names      seconds and memory over a checkpoint of 200,000 tensors (benchmarks/README.md)
 #   make faults      kills, lost power, full disks, changing sources, on every path; ARGS="--points 5" for fewer (hours)
+#   make trust      docs/trust.md, from what make faults, make corpus and make fuzz counted when they were run last
 #   make bench      speed and memory against `cp -r` + `sync` (benchmarks/README.md)      make clean   removes .venv and outputs
 #
 # PyTorch alone is most of the download. For its small CPU build, offer pip an index or a folder that has one, e.g.
@@ -28,7 +29,7 @@ WORKERS ?= auto
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential fuzz faults odd corpus lint types bench names clean
+.PHONY: demo test test-all golden-check tokenizers outsiders mutation differential fuzz faults odd corpus trust lint types bench names clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -80,6 +81,9 @@ odd: $(INSTALLED)
 
 corpus: $(INSTALLED)
 	$(BIN)/python -m tests.corpus $(ARGS)
+
+trust: $(INSTALLED)
+	$(BIN)/python -m tests.trust
 
 clean:
 	rm -rf $(VENV) $(OUTSIDERS) demo-output build dist *.egg-info

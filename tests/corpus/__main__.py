@@ -1,9 +1,13 @@
-"""`python -m tests.corpus [--only PATTERN]`: every case in both halves, verified and not; what is wrong, and a table."""
+"""`python -m tests.corpus [--only PATTERN]`: every case in both halves, verified and not; what is wrong, and a table.
+
+Without --only the counts are kept, for docs/trust.md.
+"""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import os
 import sys
 import tempfile
@@ -16,6 +20,8 @@ from tests.corpus.good import HALVES
 from tests.corpus.judge import VERIFY, judged, left_out
 from tests.corpus.table import GROUPS
 from tests.odd.here import in_this_process
+
+COUNTS = Path(__file__).with_name("counts.json")
 
 
 def main() -> int:
@@ -45,6 +51,10 @@ def main() -> int:
     for key in sorted(seen, key=lambda key: (key == "all", key not in GROUPS)):
         counts = (f"{right[key, verify]} / {tried[key, verify]}" for verify in VERIFY)
         print(f"{key:20}" + "".join(f"{each:>16}" for each in counts))
+    if asked.only == "*":
+        kinds = (key for key in seen if key not in GROUPS and key != "all")
+        kept = {kind: {verify: {"right": right[kind, verify], "of": tried[kind, verify]} for verify in VERIFY} for kind in kinds}
+        COUNTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if out:
         print(f"left out: {', '.join(sorted(out))}, which are none for root")
     return 0 if right == tried and tried else 1
