@@ -209,7 +209,7 @@ _PATHS: Mapping[str, tuple[str, Callable[[Path], None], tuple[str, ...], str]] =
         _recipe, ("surgery", "run", "{in}/recipe.toml", "{out}", "--verify", "off", "-j", "2"), "base",
     ),
     "make-delta": (
-        "`surgery make-delta --lossless`",
+        "`surgery make-delta`, lossless",
         _two, ("surgery", "make-delta", "--lossless", "{in}/base", "{in}/target", "{out}"), "target",
     ),
     "apply-delta": (
