@@ -183,7 +183,7 @@ def test_quantised_sources_are_refused_by_name(tmp_path):
         (["lama-to-baichuan", "a", "b"], 2, "did you mean llama"),
         (["no-such-command"], 2, "No such command"),
         (["photo.png", "-resize", "50%"], 2, "LLM checkpoints"),
-        (["run", "a"], 2, "--to"),
+        (["run"], 2, "--to"),
         (["run", "/nonexistent/place", "b", "--to", "llama"], 2, "nonexistent"),
     ],
 )
