@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ SMALL = [kind for kind in KINDS if kind.recipe in (DERIVED, "carried")]  # the o
 LARGE = [kind for kind in KINDS if kind not in SMALL]
 #: model types for which the library does three different things: its own class, the files' class, its class for every file
 THREE = ("llama", "qwen2", "glm")
+
+
+def some(of: Iterable[Any], *quick: str) -> list[Any]:
+    """Each as a case, all but a few of them slow."""
+    return [pytest.param(one, marks=() if str(one) in quick else pytest.mark.slow) for one in of]
 
 
 def config(model_type: str) -> bytes:
@@ -117,14 +122,14 @@ def differing(kind: Kind, target: str, path: Path) -> Iterator[str]:
                 yield text
 
 
-@pytest.mark.parametrize("kind", SMALL, ids=str)
+@pytest.mark.parametrize("kind", some(SMALL, "llama-other-size", "qwen2-json", "unigram"), ids=str)
 def test_every_family_gives_a_small_vocabularys_ids_or_is_refused_by_name(kind: Kind, tmp_path: Path) -> None:
     assert {target: list(differing(kind, target, tmp_path)) for target in TARGETS} == {target: [] for target in TARGETS}
 
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=() if kind.name in ("chinese-llama", "chatglm3", "qwen") else pytest.mark.slow) for kind in LARGE],
+    some(LARGE, "chinese-llama", "chatglm3", "qwen"),
     ids=str,
 )
 def test_a_vendors_vocabulary_keeps_its_ids_or_is_refused_by_name(kind: Kind, tmp_path: Path) -> None:
@@ -142,7 +147,7 @@ SAID: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("said", some(SAID, "nothing more", "no bos"))
 def test_a_llamas_tokenizer_json_keeps_the_ids_that_the_library_gives_from_it(said: str, tmp_path: Path) -> None:
     """The library's Llama class cuts other text than the file says, and text behind a special token above all."""
     own = model(Spelled(runs=1))
