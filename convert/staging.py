@@ -319,10 +319,15 @@ def write_whole(path: Path, content: bytes, name: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     if path.read_bytes() != content:
-        raise StorageFailed(
-            f"{show(name)}: what was read back is not what was written. The disk, the memory or the network share is "
-            "failing; nothing was published."
-        )
+        raise not_stored(name)
+
+
+def not_stored(name: str, outcome: str = "nothing was published") -> StorageFailed:
+    """What to raise where a file, read back, is not what was written."""
+    return StorageFailed(
+        f"{show(name)}: what was read back is not what was written. The disk, the memory or the network share is failing; "
+        f"{outcome}."
+    )
 
 
 def sync_directory(path: Path) -> None:

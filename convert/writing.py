@@ -31,7 +31,7 @@ from convert.manifest import manifest
 from convert.paths import check_output, failed_of
 from convert.planning import Output, OutputFile, Plan
 from convert.proof import shard_keys
-from convert.staging import Staging, hash_file, staging
+from convert.staging import Staging, hash_file, not_stored, staging
 from convert.stream import Scratch, Source, ahead, stream
 from convert.system import keep_freed_memory, start_writeback
 from convert.tokenizing import TokenizerReport, write_tokenizer
@@ -230,10 +230,7 @@ class _Run:
             os.close(descriptor)
         digest = told.hexdigest()
         if self.read_back != "off" and hash_file(temporary, self.interrupts.check) != digest:
-            raise StorageFailed(
-                f"{file.name}: what was read back is not what was written. The disk, the memory or the network share is "
-                "failing; nothing was published."
-            )
+            raise not_stored(file.name)
         self.stage.record(temporary, file.name, file.size, digest)
         return digest
 

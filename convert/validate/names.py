@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator
 from itertools import product
 
-#: what those who copy, quantise or change the container of a model add to its name; words that tuned models bear too
-#: (qlora, unsloth) count only where what stands with them tells a copy
-_FORMS = re.compile(
-    r"(?:[-._](?:gguf|ggml|awq|gptq|aqlm|hqq|marlin|exl[23]|mlx|onnx|ov|openvino|ct2|hf|safetensors"
+_LONGEST = 200  # characters of a name; the Hub allows 96
+#: one of what those who copy, quantise or change the container of a model add to its name; words that tuned models bear too
+#: (qlora, unsloth) count only where what stands with them tells a copy. Never repeated within a pattern: a stranger's name
+#: that fits in many ways would be tried in all of them
+_FORM = re.compile(
+    r"[-._](?:gguf|ggml|awq|gptq|aqlm|hqq|marlin|exl[23]|mlx|onnx|ov|openvino|ct2|hf|safetensors"
     r"|(?:unsloth-)?bnb|ud|kv|quantized|dynamic|dwq"
     r"|fp8|fp16|bf16|fp32|int[48]|nf4|nvfp4|mxfp4|w\da\d+(?:kv\d+)?|\d+-?bits?|\d+(?:\.\d+)?bpw|h\d|\d+g|g\d+"
-    r"|i?q\d(?:_\w+)?|iq|i1|imat(?:rix)?|sharded|(?:qlora|spinquant)_int4_eo8))+$",
+    r"|i?q\d(?:_\w+)?|iq|i1|imat(?:rix)?|sharded|(?:qlora|spinquant)_int4_eo8)$",
     re.IGNORECASE,
 )
 
@@ -44,8 +46,9 @@ def plain_model(repository: str) -> str:
     ('llama-2-7b-chat', 'llama-2-7b-chat')
     """
     name = bare(repository).rpartition("/")[2]
-    end = _FORMS.search(name)
-    return name[: end.start()] if end and end.start() else name
+    while len(name) <= _LONGEST and (end := _FORM.search(name)) and end.start():
+        name = name[: end.start()]
+    return name
 
 
 def bare(repository: str) -> str:

@@ -17,7 +17,7 @@ import xxhash
 
 from convert.checkpoint.documents import parse_json
 from convert.report import size
-from convert.staging import hash_file
+from convert.staging import hash_file, not_stored
 from convert.validate.card_text import block, read_card
 from convert.validate.rules.files import right_mode
 from convert.validate.rules.generation import NAME as GENERATION
@@ -251,10 +251,7 @@ def _replace(path: Path, fill: Callable[[Any], object]) -> None:
                 out.flush()
                 os.fsync(out.fileno())
                 if hash_file(Path(out.name), lambda: None) != told.xxh3.hexdigest():
-                    raise StorageFailed(
-                        f"{show(path.name)}: what was read back is not what was written. The disk, the memory or the network "
-                        "share is failing; nothing of it was changed."
-                    )
+                    raise not_stored(path.name, "nothing of it was changed")
                 os.chmod(out.name, mode)
                 os.replace(out.name, path)
             except BaseException:

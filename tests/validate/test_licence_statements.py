@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from convert.card import Wishes, make_card
+from convert.validate.names import plain_model
 from convert.validate.published import PUBLISHED, lineage
 from convert.validate.terms import TERMS, by_statement
 from convert.validate.under import under
@@ -242,3 +243,13 @@ def test_a_copy_in_another_form_is_under_the_licence_of_what_it_copies(copy: str
 )  # fmt: skip
 def test_a_tuned_model_is_not_taken_for_a_copy(name: str) -> None:
     assert lineage(name) == ()
+
+
+@pytest.mark.parametrize("name", ["a/m-q4" + "_q4" * 40 + "!", "a/m" + "-4bit" * 40 + "!", "a/" + "-q4_" * 100_000 + "!"])
+def test_a_name_that_fits_in_many_ways_is_read_in_one(name: str) -> None:
+    assert plain_model(name) == name.rpartition("/")[2].lower()
+
+
+def test_several_forms_are_taken_off_one_by_one() -> None:
+    assert plain_model("unsloth/Qwen2.5-3B-Instruct-unsloth-bnb-4bit") == "qwen2.5-3b-instruct"
+    assert plain_model("a/m-7b-4bit-GPTQ-Int4") == plain_model("b/m-7b-Q4_K_M-GGUF") == "m-7b"
